@@ -9,7 +9,7 @@ pub mod identity;
 
 pub mod signal;
 
-//pub mod plan;
+pub mod plan;
 
 //pub mod ledger;
 
