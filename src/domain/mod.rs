@@ -11,7 +11,7 @@ pub mod signal;
 
 pub mod plan;
 
-//pub mod ledger;
+pub mod ledger;
 
 //pub mod guard;
 
