@@ -15,9 +15,9 @@ pub mod ledger;
 
 //pub mod guard;
 
-//pub mod task;
+pub mod task;
 
-//pub mod run;
+pub mod run;
 
 //pub mod person;
 
