@@ -155,8 +155,10 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepState {
     Todo,
+    /// Held by a guard; `task` is the approval it already has.
     Parked {
         reason: String,
+        task: Option<TaskId>,
     },
     Waiting {
         task: TaskId,
