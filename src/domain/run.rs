@@ -275,6 +275,8 @@ pub struct Run {
     pub len: u64,
     states: BTreeMap<StepId, StepState>,
     attempts: BTreeMap<StepId, u32>,
+    /// Steps whose effect was ever intended.
+    sent: std::collections::BTreeSet<StepId>,
 }
 
 impl Run {
@@ -312,6 +314,7 @@ impl Run {
             len: 1,
             states,
             attempts: BTreeMap::new(),
+            sent: Default::default(),
         })
     }
 
@@ -356,7 +359,7 @@ impl Run {
 
     /// True when the step was ever sent (or verified, or is being sent).
     pub fn was_attempted(&self, step: &StepId) -> bool {
-        self.attempts(step) > 0
+        self.sent.contains(step)
     }
 
     /// Folds one event.
@@ -443,6 +446,7 @@ impl Run {
                     _ => false,
                 })?;
                 self.attempts.insert(step.clone(), *attempt);
+                self.sent.insert(step.clone());
                 Some((
                     step.clone(),
                     S::Intended {
