@@ -26,6 +26,8 @@ pub struct Facts {
     pub paused: Option<String>,
     /// The tenant's cap on revocations is reached (told by the store, in the transaction that would write the intent).
     pub over_cap: bool,
+    /// When the tenant's parked work was last released by a human.
+    pub released_at: Option<jiff::Timestamp>,
 }
 
 /// What a guard says.
@@ -52,7 +54,8 @@ impl Parking {
         match self {
             Self::Paused(why) => format!("paused: {why}"),
             Self::BlastRadius => {
-                "blast_radius: more people than guards.blast_radius allows; release it by the tenant's release task".into()
+                "blast_radius: more people than guards.blast_radius allows; release it by the tenant's release task"
+                    .into()
             }
             Self::GroupUnknown => "break_glass_group: its members were never read yet".into(),
         }
@@ -114,9 +117,6 @@ mod tests {
     #[test]
     fn pause_parks_containment_too() {
         let facts = Facts { paused: Some("change freeze".into()), ..Facts::default() };
-        assert_eq!(
-            judge(EffectClass::Soft, true, &facts),
-            Ruling::Park(Parking::Paused("change freeze".into()))
-        );
+        assert_eq!(judge(EffectClass::Soft, true, &facts), Ruling::Park(Parking::Paused("change freeze".into())));
     }
 }

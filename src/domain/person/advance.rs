@@ -74,7 +74,10 @@ impl Person {
                 step.phase == Phase::Contain
                     && matches!(
                         state,
-                        StepState::Todo | StepState::Intended { .. } | StepState::Backoff { .. } | StepState::Unknown { .. }
+                        StepState::Todo
+                            | StepState::Intended { .. }
+                            | StepState::Backoff { .. }
+                            | StepState::Unknown { .. }
                     )
             })
         })
@@ -157,7 +160,8 @@ impl Person {
             }
             if over {
                 let limit = around.rules.collect_limit.as_secs();
-                let fault = Fault::refuse("OUST-E-TIMEOUT", format!("No answer within the {limit} s that collect may take."));
+                let fault =
+                    Fault::refuse("OUST-E-TIMEOUT", format!("No answer within the {limit} s that collect may take."));
                 self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
             } else if !matches!(state, StepState::Todo) || self.admits(run, step, around, out)? {
                 self.attempt(run, step, false, around, out)?;
@@ -243,11 +247,15 @@ impl Person {
             match self.state(run, &step.id) {
                 StepState::Todo if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 StepState::Todo if !self.may_be_judged(run, &step) => {}
-                StepState::Todo | StepState::Ready { .. } if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
+                StepState::Todo | StepState::Ready { .. }
+                    if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
                 _ => self.attempt(run, &step, false, around, out)?,
             }
             let preparing = around.running.contains(&(run, step.id.clone()))
-                || out.deeds.iter().any(|deed| matches!(deed, Deed::Prepare { run: r, step: s } if *r == run && *s == step.id));
+                || out
+                    .deeds
+                    .iter()
+                    .any(|deed| matches!(deed, Deed::Prepare { run: r, step: s } if *r == run && *s == step.id));
             let in_flight = match self.state(run, &step.id) {
                 StepState::Intended { .. } | StepState::Backoff { .. } => true,
                 StepState::Unknown { verify_at, .. } => verify_at.is_some(),
@@ -298,7 +306,8 @@ impl Person {
     pub fn context(&self, run: RunId) -> Value {
         let Some(run) = self.run(run) else { return Value::Null };
         let of_phase = |wanted: Phase| -> Value {
-            let results = run.plan.phase(wanted).filter_map(|s| Some((s.id.0.clone(), run.results.get(&s.id.0)?.clone())));
+            let results =
+                run.plan.phase(wanted).filter_map(|s| Some((s.id.0.clone(), run.results.get(&s.id.0)?.clone())));
             Value::Object(results.collect::<Map<_, _>>())
         };
         let case = self.doc.case.as_ref().map_or(Value::Null, |case| {
@@ -328,7 +337,9 @@ impl Person {
             StepState::Backoff { retry_at, .. } => *retry_at <= around.now,
             StepState::Unknown { verify_at, .. } => verify_at.is_some_and(|at| at <= around.now),
             StepState::Intended { settle_by, .. } => around.orphans_are_certain || *settle_by <= around.now,
-            StepState::Parked { reason, .. } => !Parking::needs_release(reason),
+            StepState::Parked { reason, at, .. } => {
+                !Parking::needs_release(reason) || around.guard.released_at.is_some_and(|released| released >= *at)
+            }
             _ => false,
         };
         if !due {
@@ -374,7 +385,10 @@ impl Person {
         if let StepState::Intended { settle_by, .. } = state {
             let fault = Fault {
                 disposition: super::super::ledger::Disposition::Unknown,
-                ..Fault::refuse("OUST-E-INTERRUPTED", "oust stopped while this call was open; its outcome is being verified.")
+                ..Fault::refuse(
+                    "OUST-E-INTERRUPTED",
+                    "oust stopped while this call was open; its outcome is being verified.",
+                )
             };
             let verify_at = Some((*settle_by).max(around.now));
             out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });
@@ -407,11 +421,16 @@ impl Person {
         if fresh && step.follows.is_none() && self.join(run, step, around, out)? {
             return Ok(());
         }
-        let counted = counted && self.run(run).is_some_and(|r| !r.was_attempted(&step.id));
+        // What a human released is not counted again.
+        let was_parked = matches!(&state, StepState::Parked { reason, .. } if Parking::needs_release(reason));
+        let counted = counted && !was_parked && self.run(run).is_some_and(|r| !r.was_attempted(&step.id));
         match guard::judge(step.class, counted, around.guard) {
             Ruling::Allow => {}
             Ruling::Refuse(reason) => {
-                out.notes.push(Note { verb: "guard.refused", detail: json!({"run": run, "step": step.id, "reason": reason}) });
+                out.notes.push(Note {
+                    verb: "guard.refused",
+                    detail: json!({"run": run, "step": step.id, "reason": reason}),
+                });
                 self.tell_of_refusal(step, &reason, around, out);
                 return self.record(out, around.now, run, Event::Refused { step: step.id.clone(), reason });
             }
@@ -421,7 +440,10 @@ impl Person {
                     return Ok(());
                 }
                 let reason = parking.reason();
-                out.notes.push(Note { verb: "guard.parked", detail: json!({"run": run, "step": step.id, "reason": reason}) });
+                out.notes.push(Note {
+                    verb: "guard.parked",
+                    detail: json!({"run": run, "step": step.id, "reason": reason}),
+                });
                 return self.record(out, around.now, run, Event::Parked { step: step.id.clone(), reason });
             }
         }
@@ -456,7 +478,8 @@ impl Person {
         // One key for all attempts of what may be repeated; a password drawn anew is another effect.
         let generation = if step.idempotent { 0 } else { attempt };
         let key = EffectKey::of(run, &step.id, generation);
-        let patience = around.rules.lease + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
+        let patience = around.rules.lease
+            + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
         let event = Event::Intended {
             step: step.id.clone(),
             key,
@@ -500,20 +523,25 @@ impl Person {
         }
         let activity = mine.activity;
         let mode = mine.mode;
-        let other = self.runs.iter().take_while(|other| other.id != run).filter(|other| other.mode == mode).find_map(|other| {
-            let same = |(s, state): &(&Step, &StepState)| {
-                s.action == step.action
-                    && s.with == step.with
-                    && match state {
-                        StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
-                        StepState::Todo | StepState::Parked { .. } => other.is_open() && s.follows.is_none() && s.approval.is_none(),
-                        state => other.is_open() && !state.is_settled() && s.follows.is_none(),
-                    }
-            };
-            other.steps().find(same).map(|(s, _)| (other.id, s.id.clone()))
-        });
+        let other =
+            self.runs.iter().take_while(|other| other.id != run).filter(|other| other.mode == mode).find_map(|other| {
+                let same = |(s, state): &(&Step, &StepState)| {
+                    s.action == step.action
+                        && s.with == step.with
+                        && match state {
+                            StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
+                            StepState::Todo | StepState::Parked { .. } => {
+                                other.is_open() && s.follows.is_none() && s.approval.is_none()
+                            }
+                            state => other.is_open() && !state.is_settled() && s.follows.is_none(),
+                        }
+                };
+                other.steps().find(same).map(|(s, _)| (other.id, s.id.clone()))
+            });
         match other {
-            Some((other_run, other)) if matches!(self.state(run, &step.id), StepState::Todo | StepState::Ready { .. }) => {
+            Some((other_run, other))
+                if matches!(self.state(run, &step.id), StepState::Todo | StepState::Ready { .. }) =>
+            {
                 let event = Event::Joined { step: step.id.clone(), run: other_run, other };
                 self.record(out, around.now, run, event)?;
                 Ok(true)
@@ -531,7 +559,8 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<bool, Illegal> {
-        let now_binding = self.tasks.values().find(|t| t.run == Some(run) && t.rows.iter().any(|row| row.step == step.id.0));
+        let now_binding =
+            self.tasks.values().find(|t| t.run == Some(run) && t.rows.iter().any(|row| row.step == step.id.0));
         let Some(task) = now_binding.map(|t| t.id) else { return Ok(true) };
         let Some((of_run, _)) = self.spec(run, &step.id) else { return Ok(false) };
         let steps: Vec<String> = self.tasks[&task].rows.iter().map(|row| row.step.clone()).collect();
@@ -544,7 +573,8 @@ impl Person {
             version: u64::from(of_run.plan.version),
             hash: of_run.plan_hash.clone(),
         };
-        let closed = prepared.get("risk_state").and_then(Value::as_str).filter(|s| matches!(*s, "dismissed" | "confirmedSafe"));
+        let closed =
+            prepared.get("risk_state").and_then(Value::as_str).filter(|s| matches!(*s, "dismissed" | "confirmedSafe"));
         let claim = task::Claim {
             step: step.id.0.clone(),
             fence: self.tasks[&task].fence + 1,
@@ -580,8 +610,14 @@ impl Person {
         if !mine.steps().all(|(_, state)| state.is_settled()) {
             return Ok(());
         }
-        let stopped = mine.steps().any(|(_, s)| matches!(s, StepState::Skipped { reason } if reason.contains("on_failure: stop")));
-        let (end, reason) = if stopped { (End::Stopped, "a step failed and says stop") } else { (End::Finished, "every step is settled") };
+        let stopped = mine
+            .steps()
+            .any(|(_, s)| matches!(s, StepState::Skipped { reason } if reason.contains("on_failure: stop")));
+        let (end, reason) = if stopped {
+            (End::Stopped, "a step failed and says stop")
+        } else {
+            (End::Finished, "every step is settled")
+        };
         self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })
     }
 
@@ -597,7 +633,8 @@ impl Person {
         }
         if let Some(case) = self.doc.case.take() {
             let playbooks = case.playbooks.clone();
-            self.doc.last_case = (case.mode == Mode::Enforce).then(|| LastCase { id: case.id, closed_at: around.now, playbooks });
+            self.doc.last_case =
+                (case.mode == Mode::Enforce).then(|| LastCase { id: case.id, closed_at: around.now, playbooks });
             out.notes.push(Note { verb: "case.closed", detail: json!({"case": case.id}) });
             out.case_closed = Some(case);
         }

@@ -17,7 +17,25 @@ use super::{Around, Case, Note, Output, Person, Traces};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanRef {
     pub hash: String,
+    #[serde(with = "shared")]
     pub plan: Arc<Plan>,
+}
+
+/// A shared plan is stored as the plan itself.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::domain::plan::Plan;
+
+    pub(super) fn serialize<S: Serializer>(plan: &Arc<Plan>, to: S) -> Result<S::Ok, S::Error> {
+        plan.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Plan>, D::Error> {
+        Plan::deserialize(from).map(Arc::new)
+    }
 }
 
 /// A signal about this person, with the playbook it chose.
@@ -113,7 +131,8 @@ impl Person {
     fn act_on(&mut self, group: Vec<Arrival>, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         // Nothing moves the watermark in shadow: one open rehearsal per playbook is enough.
         let hash = &group[0].plan.hash;
-        let rehearsal = self.runs.iter().find(|r| r.is_open() && r.mode == Mode::Shadow && &r.plan_hash == hash).map(|r| r.id);
+        let rehearsal =
+            self.runs.iter().find(|r| r.is_open() && r.mode == Mode::Shadow && &r.plan_hash == hash).map(|r| r.id);
         if let (Mode::Shadow, Some(run)) = (around.rules.mode, rehearsal) {
             for arrival in group {
                 let case = self.join_case(&arrival, around);

@@ -170,9 +170,8 @@ impl Person {
         if let Some(case) = &mut self.doc.case {
             case.snapshots += 1;
             number = case.snapshots;
-            items.extend(
-                case.evidence.iter().map(|(id, hash)| SnapshotItem { id: id.to_string(), hash: hash.clone() }),
-            );
+            items
+                .extend(case.evidence.iter().map(|(id, hash)| SnapshotItem { id: id.to_string(), hash: hash.clone() }));
         }
         if let Some(run) = run.and_then(|id| self.run(id)) {
             items.extend(run.results.iter().map(|(step, result)| SnapshotItem {
@@ -186,8 +185,7 @@ impl Person {
     /// Lets clocks act on tasks (escalate, expire, lapse; never release), and carries answers into the runs.
     pub(super) fn read_answers(&mut self, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         for task in self.tasks.values_mut() {
-            if task.next_due().is_some_and(|due| due <= around.now)
-                && task.apply(task::Event::Tick, around.now).is_ok()
+            if task.next_due().is_some_and(|due| due <= around.now) && task.apply(task::Event::Tick, around.now).is_ok()
             {
                 out.tasks.insert(task.id);
             }

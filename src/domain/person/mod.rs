@@ -310,7 +310,10 @@ impl Person {
         use super::run::StepState as S;
         let Some(case) = &self.doc.case else { return "closed" };
         let any = |wanted: fn(&S) -> bool| {
-            self.runs.iter().flat_map(|run| run.steps()).any(|(step, state)| step.action == super::plan::REVOKE && wanted(state))
+            self.runs
+                .iter()
+                .flat_map(|run| run.steps())
+                .any(|(step, state)| step.action == super::plan::REVOKE && wanted(state))
         };
         if any(|s| matches!(s, S::Refused { .. } | S::Failed { .. })) && case.revoke_accepted_at.is_none() {
             "not_contained"

@@ -14,15 +14,27 @@ use super::{Around, Note, Output, Person, ReadBack, Watch, Watermark};
 /// What came back from outside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    Done { result: Value, request_id: Option<String>, left_at: Timestamp },
+    Done {
+        result: Value,
+        request_id: Option<String>,
+        left_at: Timestamp,
+    },
     /// `retry_at` is when a repetition would be due by the retry policy.
-    Fault { fault: Fault, retry_at: Timestamp },
+    Fault {
+        fault: Fault,
+        retry_at: Timestamp,
+    },
     /// An unknown effect was looked at: it took effect.
     Applied(Value),
     /// It did not.
     NotApplied,
     /// It cannot be told for good.
     Undetermined(String),
+    /// The look itself failed; look again at `verify_at`.
+    StillUnknown {
+        fault: Fault,
+        verify_at: Timestamp,
+    },
     /// `signInSessionsValidFromDateTime`, read back.
     SessionsValidFrom(Option<Timestamp>),
 }
@@ -66,7 +78,10 @@ impl Person {
             }
             Answer::NotApplied => {
                 self.task_event(run, &step, around, out, |s, _| task::Event::Verified { step: s, applied: false });
-                let fault = Fault::retry("OUST-E-NOTAPPLIED", "The call had no effect; it is tried again while its approval stands.");
+                let fault = Fault::retry(
+                    "OUST-E-NOTAPPLIED",
+                    "The call had no effect; it is tried again while its approval stands.",
+                );
                 let again = self.run(run).is_some_and(|r| r.attempts(&step) < spec.attempts);
                 self.failed(run, &spec, fault, again.then_some(around.now), around, out)
             }
@@ -76,6 +91,9 @@ impl Person {
                 self.record(out, around.now, run, Event::Unknown { step, fault, verify_at: None })
             }
             Answer::Fault { fault, retry_at } => self.fault(run, &spec, fault, retry_at, around, out),
+            Answer::StillUnknown { fault, verify_at } => {
+                self.record(out, around.now, run, Event::Unknown { step, fault, verify_at: Some(verify_at) })
+            }
             Answer::SessionsValidFrom(_) => Ok(()),
         }
     }
@@ -118,8 +136,7 @@ impl Person {
             self.doc.watermark = Some(Watermark { at, verified: false });
         }
         self.doc.last_revoke = Some(self.doc.last_revoke.map_or(left_at, |last| last.max(left_at)));
-        self.doc.read_back =
-            Some(ReadBack { run, step: step.id.clone(), left_at, attempt: 0, next_at: around.now });
+        self.doc.read_back = Some(ReadBack { run, step: step.id.clone(), left_at, attempt: 0, next_at: around.now });
         let Some(case) = &mut self.doc.case else { return };
         case.revoke_accepted_at.get_or_insert(around.now);
         let continuous = case.reset_at.is_none();
@@ -184,10 +201,14 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
-        let manual = matches!(fault.code.as_str(), "OUST-R-SYNCED" | "OUST-R-GUEST" | "OUST-R-FEDERATED");
-        if manual {
+        let by_hand = match fault.code.as_str() {
+            "OUST-R-SYNCED" | "OUST-R-GUEST" | "OUST-R-FEDERATED" => Some("Reset the password by hand"),
+            "OUST-A-GONE" => Some("This version no longer knows a step of a pinned playbook"),
+            _ => None,
+        };
+        if let Some(title) = by_hand {
             let text = fault.message.clone();
-            self.ask_beside("Reset the password by hand", text, around, out);
+            self.ask_beside(title, text, around, out);
         } else if step.action == REVOKE && is_nobody(&fault) && step.phase == Phase::Contain {
             self.ask_held(
                 "Nobody to contain: Graph knows no such user".into(),
@@ -270,12 +291,7 @@ impl Person {
                 case.revoke_verified_at = Some(around.now);
             }
             out.notes.push(Note { verb: "revoke.verified", detail: about(reading.run, &reading.step) });
-            return self.record(
-                out,
-                around.now,
-                reading.run,
-                Event::Verified { step: reading.step, at: valid_from },
-            );
+            return self.record(out, around.now, reading.run, Event::Verified { step: reading.step, at: valid_from });
         }
         reading.attempt += 1;
         match READ_BACK_AFTER.get(reading.attempt as usize) {
