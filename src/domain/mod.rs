@@ -15,7 +15,7 @@ pub mod signal;
 
 //pub mod guard;
 
-//pub mod task;
+pub mod task;
 
 //pub mod run;
 
