@@ -306,6 +306,7 @@ fn each_law_refuses_its_breach() {
         (recover("{ do: manual, with: { instructions: x }, when: collect.read_user.synced }"), "no collect.read_user"),
         (recover("{ do: manual, with: { instructions: x }, when: signal.rsk == 'x' }"), "did you mean signal.risk?"),
         (recover("{ do: manual, with: { instructions: x }, when: sgnal.risk == 'x' }"), "did you mean signal?"),
+        (recover("{ do: manual, with: { instructions: x }, when: case.gest }"), "did you mean case.guest?"),
         (recover("{ do: manual, with: { instructions: x }, when: signal.risk = 'x' }"), "write '=='"),
         (recover("{ do: manual, with: { instructions: x }, when: [] }"), "must be a condition"),
     ] {
@@ -315,7 +316,7 @@ fn each_law_refuses_its_breach() {
 
 #[test]
 fn a_condition_mistake_is_shown_inside_the_line() {
-    let text = playbook(FIRST).replace("signals: [generic]", "signals: [generic], when: 'true && case.x'");
+    let text = playbook(FIRST).replace("signals: [generic]", "signals: [generic], when: 'true && case.guest'");
     let wrong = parse(&text, "x.yaml", &Words).expect_err("case is not known");
     let one = wrong.iter().next().expect("one");
     assert_eq!(&one.source_line[one.span.0..one.span.1], "case");
@@ -684,7 +685,7 @@ fn any_step() -> impl Strategy<Value = String> {
         ", unattended: true",
         ", on_failure: escalate",
         ", when: signal.risk == 'high'",
-        ", approval: on_call, when: case.x == 1",
+        ", approval: on_call, when: case.signals == 1",
         ", approval: on_call, on_failure: stop",
     ]);
     (verb, extra, prop::option::of(0..40_u8)).prop_map(|(verb, extra, id)| {

@@ -46,6 +46,9 @@ pub const SIGNAL_FIELDS: &[&str] = &[
     "evidence",
 ];
 
+/// Fields of `case` in a condition, as `domain::person` makes them.
+pub const CASE_FIELDS: &[&str] = &["id", "kinds", "risk", "signals", "opened_at", "latest_activity", "guest"];
+
 /// The standard functions, built once: building them costs many times what asking a condition does.
 static LANGUAGE: LazyLock<Arc<cel::Env>> = LazyLock::new(|| Arc::new(cel::Env::stdlib()));
 
@@ -213,6 +216,12 @@ impl Conditions {
             compiled.insert(source.to_owned(), fresh.clone());
         }
         fresh
+    }
+}
+
+impl crate::domain::person::Conditions for Conditions {
+    fn holds(&self, source: &str, context: &Value) -> Result<bool, String> {
+        Self::holds(self, source, context)
     }
 }
 

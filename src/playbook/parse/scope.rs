@@ -5,7 +5,7 @@ use super::reader::{Problems, Written};
 use super::step::Draft;
 use crate::domain::plan::Phase;
 use crate::playbook::diagnostic::{nearest, quote};
-use crate::playbook::expr::{Reference, SIGNAL_FIELDS};
+use crate::playbook::expr::{CASE_FIELDS, Reference, SIGNAL_FIELDS};
 
 /// Judges `on.when` and every step's `when`.
 pub fn judge(problems: &mut Problems<'_>, header: &Header<'_>, drafts: &[Draft<'_>]) {
@@ -67,6 +67,7 @@ impl Place<'_> {
         let first = reference.path.first()?.as_str();
         let (known, what): (&[&str], _) = match root {
             "signal" => (SIGNAL_FIELDS, "a signal has"),
+            "case" => (CASE_FIELDS, "a case has"),
             "collect" => (self.collected, "collect has the steps"),
             "eradicate" => (self.done, "before this step eradicate has"),
             _ => return None,
