@@ -325,8 +325,10 @@ impl Graph {
             return;
         }
         match result {
-            Err(Error::Status { status: 429, retry_after, .. }) => self.inner.brake.throttled(*retry_after),
-            Ok(_) | Err(Error::Status { .. }) if probe => self.inner.brake.answered(),
+            Err(Error::Status { status: 429, retry_after, .. }) => {
+                self.inner.brake.throttled(Instant::now(), *retry_after)
+            }
+            Ok(_) | Err(Error::Status { .. }) if probe => self.inner.brake.answered(Instant::now()),
             _ => {}
         }
     }

@@ -20,6 +20,8 @@ use super::{Config, Credential, Graph, Hooks, SendBy, Terms};
 /// What a test server was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Heard {
+    /// The client's port: one per connection.
+    pub peer: u16,
     pub method: String,
     /// Path and query, as sent.
     pub target: String,
@@ -189,5 +191,5 @@ async fn next_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<He
     }
     let body = buffer[end..end + length].to_vec();
     buffer.drain(..end + length);
-    Some(Heard { method, target, headers, body })
+    Some(Heard { peer: stream.peer_addr().ok()?.port(), method, target, headers, body })
 }

@@ -1,7 +1,6 @@
 //! Graph's limits, respected before they are hit: rate gates per tenant, and who may speak while Graph says 429.
 //!
-//! Everything waits at most until the caller's deadline and says so at once when that will not do. Time is tokio's,
-//! so that tests can hold it.
+//! Everything waits at most until the caller's deadline and says so at once when that will not do.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -84,7 +83,7 @@ impl Brake {
 
     /// Waits for leave to send; a permit is held over the call when it is a probe.
     pub(super) async fn pass(&self, priority: bool, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>, Busy> {
-        let Some(told) = self.told() else { return Ok(None) };
+        let Some(told) = self.told(Instant::now()) else { return Ok(None) };
         if !priority {
             wait(told.normal, deadline).await?;
             return Ok(None);
@@ -94,15 +93,14 @@ impl Brake {
             // The semaphore is never closed; its other error is the deadline.
             Ok(Err(_)) | Err(_) => return Err(Busy { after: PROBE_EVERY }),
         };
-        if let Some(told) = self.told() {
+        if let Some(told) = self.told(Instant::now()) {
             wait(told.probe, deadline).await?;
         }
         Ok(Some(permit))
     }
 
     /// Graph answered 429.
-    pub(super) fn throttled(&self, retry_after: Option<Duration>) {
-        let now = Instant::now();
+    pub(super) fn throttled(&self, now: Instant, retry_after: Option<Duration>) {
         let wait = retry_after.unwrap_or(UNTOLD);
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         let normal = until.map_or(now + wait, |told| told.normal.max(now + wait));
@@ -110,16 +108,16 @@ impl Brake {
     }
 
     /// Graph answered something else to the priority lane: the next probe need not wait.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&self, now: Instant) {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(told) = until.as_mut() {
-            told.probe = Instant::now();
+            told.probe = now;
         }
     }
 
-    fn told(&self) -> Option<Told> {
+    fn told(&self, now: Instant) -> Option<Told> {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        if until.is_some_and(|told| told.normal <= Instant::now()) {
+        if until.is_some_and(|told| told.normal <= now) {
             *until = None;
         }
         *until
@@ -140,45 +138,52 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn no_window_ever_holds_more_calls_than_the_limit() {
+    #[test]
+    fn no_window_ever_holds_more_calls_than_the_limit() {
         let gate = Gate::new(Limit { calls: 5, per: 10 * SECOND });
         let start = Instant::now();
-        let mut turns = Vec::new();
-        for _ in 0..17 {
-            gate.pass(start + 100 * SECOND).await.expect("time enough");
-            turns.push(Instant::now());
-        }
+        let turns: Vec<Instant> = (0..17u32)
+            .map(|n| gate.reserve(start + SECOND * n / 7, start + 100 * SECOND).expect("time enough"))
+            .collect();
         assert!(turns.windows(6).all(|six| six[5] - six[0] >= 10 * SECOND));
-        assert_eq!(turns[4], start, "a burst up to the limit does not wait");
+        assert_eq!(turns[4], start + SECOND * 4 / 7, "a burst up to the limit does not wait");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_wait_beyond_the_deadline_is_refused_at_once_and_takes_no_turn() {
+    #[test]
+    fn a_wait_beyond_the_deadline_is_refused_at_once_and_takes_no_turn() {
         let gate = Gate::new(Limit { calls: 1, per: SECOND });
         let start = Instant::now();
-        gate.pass(start).await.expect("the first goes");
-        assert_eq!(gate.pass(start + SECOND / 2).await, Err(Busy { after: SECOND }));
-        assert_eq!(Instant::now(), start);
-        gate.pass(start + SECOND).await.expect("the refused call took no turn");
+        assert_eq!(gate.reserve(start, start), Ok(start));
+        assert_eq!(gate.reserve(start, start + SECOND / 2), Err(Busy { after: SECOND }));
+        assert_eq!(gate.reserve(start, start + SECOND), Ok(start + SECOND), "the refused call took no turn");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn while_graph_throttles_the_normal_lane_waits_and_containment_goes_first() {
+    #[test]
+    fn a_server_that_asks_to_wait_holds_the_normal_lane_and_only_spaces_the_probes() {
         let brake = Brake::new();
         let start = Instant::now();
-        brake.throttled(Some(20 * SECOND));
-        assert!(brake.pass(false, start + 5 * SECOND).await.is_err(), "beyond its deadline");
+        assert!(brake.told(start).is_none());
+        brake.throttled(start, Some(20 * SECOND));
+        let told = brake.told(start).expect("held");
+        assert_eq!((told.normal, told.probe), (start + 20 * SECOND, start + SECOND));
+        brake.throttled(start, None);
+        assert_eq!(brake.told(start).expect("held").normal, start + 20 * SECOND, "never shortened");
+        brake.answered(start);
+        assert_eq!(brake.told(start).expect("held").probe, start, "an answered probe lets the next go at once");
+        assert!(brake.told(start + 20 * SECOND).is_none());
+    }
+
+    #[tokio::test]
+    async fn while_graph_throttles_containment_goes_first_and_one_at_a_time() {
+        let brake = Brake::new();
+        let start = Instant::now();
+        brake.throttled(start, Some(20 * SECOND));
+        brake.answered(start);
+        assert!(brake.pass(false, start + 5 * SECOND).await.is_err(), "the normal lane has no time to wait it out");
         let permit = brake.pass(true, start + 5 * SECOND).await.expect("containment goes");
         assert!(permit.is_some(), "as a probe");
-        assert!(Instant::now() - start <= SECOND);
-        assert!(brake.pass(true, Instant::now() + SECOND).await.is_err(), "one probe at a time");
+        assert!(brake.pass(true, Instant::now()).await.is_err(), "one at a time");
         drop(permit);
-        brake.answered();
-        let before = Instant::now();
-        drop(brake.pass(true, before + SECOND).await.expect("the next probe"));
-        assert_eq!(Instant::now(), before, "an answered probe lets the next go at once");
-        brake.pass(false, start + 30 * SECOND).await.expect("waits it out");
-        assert_eq!(Instant::now() - start, 20 * SECOND);
+        assert!(brake.pass(true, start + 5 * SECOND).await.is_ok());
     }
 }
