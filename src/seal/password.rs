@@ -83,7 +83,7 @@ pub fn generate(rules: &Rules, rng: &mut impl CryptoRng) -> Result<TemporaryPass
 /// Two of each class, the rest from any; half letters, a quarter digits, a quarter symbols; then shuffled.
 fn draw(rng: &mut impl CryptoRng) -> Zeroizing<String> {
     let length = rng.random_range(20..=24usize);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+    let mut bytes = Zeroizing::new(Vec::<u8>::with_capacity(length));
     for class in [LOWER, UPPER, DIGIT, SYMBOL] {
         for _ in 0..AT_LEAST {
             bytes.extend(class.choose(rng));
