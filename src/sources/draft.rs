@@ -15,6 +15,9 @@ use super::normalise::{content, cut, limits, names};
 use crate::domain::signal::{Evidence, Lookup};
 use crate::domain::{Finding, Kind, Outcome, Risk, Subject};
 
+/// Why a detection that an administrator's confirmation made starts nothing (facts: sentinel §5.6).
+pub(super) const OWN_DEED: &str = "our own deed: an administrator confirmed the compromise";
+
 /// A detection, read but not settled.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -65,7 +68,7 @@ impl Draft {
         self.kind = kind;
         self.raw_kind = cut(raw, limits::TITLE);
         if kind == Some(Kind::AdminConfirmed) {
-            self.closed = Some("our own deed: an administrator confirmed the compromise".to_owned());
+            self.closed = Some(OWN_DEED.to_owned());
         }
         self
     }
@@ -106,7 +109,8 @@ impl Draft {
     }
 
     fn outcome_of(&self, person: &Person, ctx: &Context) -> Outcome {
-        let foreign = foreign_tenant(self.tenant.or(person.tenant), ctx.entra_tenant_id);
+        let foreign = foreign_tenant(self.tenant, ctx.entra_tenant_id)
+            .or_else(|| foreign_tenant(person.tenant, ctx.entra_tenant_id));
         match (foreign, &self.closed) {
             (Some(reason), _) => Outcome::Held { reason },
             (None, Some(reason)) => Outcome::Ignored { reason: reason.clone() },
@@ -139,15 +143,13 @@ impl Draft {
         }
         let outcomes: Vec<Outcome> = self.people.list().iter().map(|person| self.outcome_of(person, ctx)).collect();
         let starts = outcomes.iter().any(|outcome| !matches!(outcome, Outcome::Ignored { .. }));
-        let mut together = seen.clone();
-        if starts {
-            together.join_all(&self.people);
-        }
-        if self.people.is_overflowing() || together.is_overflowing() {
+        if self.people.is_overflowing() || (starts && !seen.has_room_for(&self.people)) {
             let reason = format!("names more than {} people in one delivery", limits::PEOPLE);
             return alone(if starts { Outcome::Held { reason } } else { self.settle_nobody(ctx) });
         }
-        *seen = together;
+        if starts {
+            seen.join_all(&self.people);
+        }
         let people = self.people.list().iter().zip(outcomes);
         people
             .map(|(person, outcome)| self.finding(person.subject.clone(), person.activity_at, outcome, &base))

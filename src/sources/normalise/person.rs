@@ -180,8 +180,8 @@ impl People {
 
     /// Adds a person, merged with the one it is the same as.
     pub fn join(&mut self, person: Person) {
-        match self.list.iter_mut().find(|known| known.is_same(&person)) {
-            Some(known) => known.absorb(person),
+        match self.list.iter().position(|known| known.is_same(&person)) {
+            Some(index) => self.list[index].absorb(person),
             None if self.list.len() == limits::PEOPLE => self.overflow = true,
             None => self.list.push(person),
         }
@@ -193,6 +193,12 @@ impl People {
         self.overflow |= other.overflow;
         self.dropped.extend(other.dropped.iter().take(limits::EVIDENCE).cloned());
         self.dropped.truncate(limits::EVIDENCE);
+    }
+
+    /// True when everybody of another list fits in beside those already here.
+    pub fn has_room_for(&self, other: &Self) -> bool {
+        let is_new = |person: &&Person| !self.list.iter().any(|known| known.is_same(person));
+        self.list.len() + other.list.iter().filter(is_new).count() <= limits::PEOPLE
     }
 
     /// The people, in order of appearance.
