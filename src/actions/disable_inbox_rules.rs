@@ -96,9 +96,9 @@ impl Action for DisableInboxRules {
     async fn verify(&self, call: &Call<'_>) -> Result<Verification, Fault> {
         let rules = call.graph.inbox_rules(call.identity.object_id, 2 * MOST, &call.read_terms()).await?;
         let suspects = suspects(call.results);
-        let still_on = rules.iter().any(|rule| {
-            rule.enabled && suspects.iter().any(|suspect| suspect.id == rule.id && !suspect.read_only)
-        });
+        let still_on = rules
+            .iter()
+            .any(|rule| rule.enabled && suspects.iter().any(|suspect| suspect.id == rule.id && !suspect.read_only));
         if still_on {
             return Ok(Verification::NotApplied);
         }

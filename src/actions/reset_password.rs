@@ -141,11 +141,12 @@ impl Action for ResetPassword {
                     return Ok(Done::of(accepted, result));
                 }
                 // A 400 about the password is provably not applied: the only answer after which it is drawn again.
-                Err(Error::Status { about_password: true, .. }) if draw < DRAWS => {}
+                Err(Error::Status { about_password: true, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Fault::refuse("OUST-R-POLICY", "the tenant refuses every password drawn: check its banned-password list"))
+        let why = "the tenant refuses every password drawn: check its list of banned passwords";
+        Err(Fault { status: Some(400), ..Fault::refuse("OUST-R-POLICY", why) })
     }
 
     async fn verify(&self, call: &Call<'_>) -> Result<Verification, Fault> {

@@ -129,7 +129,8 @@ fn in_plain(complaint: &str) -> String {
     if line.contains("<EOF>") {
         return "the condition ends too early".into();
     }
-    let jargon = ["mismatched input '", "extraneous input '", "no viable alternative at input '", "recognition error at: '"];
+    let jargon =
+        ["mismatched input '", "extraneous input '", "no viable alternative at input '", "recognition error at: '"];
     let input = jargon.iter().find_map(|start| line.split_once(start)).map(|(_, rest)| rest);
     match input.and_then(|rest| rest.split_once('\'')) {
         Some((token, _)) => format!("unexpected {}", crate::playbook::diagnostic::quote(token)),
