@@ -65,7 +65,8 @@ async fn a_planned_status_comes_with_or_without_retry_after_and_only_where_plann
 async fn a_delayed_call_proceeds_later_a_late_reply_was_applied_before_and_a_hung_one_never_is() {
     let t = plain().await;
     let url = format!("{}/v1.0/users/{}/{REVOKE}", t.base, t.ada());
-    let hasty = async || impatient().post(&url).bearer_auth(&t.token).send().await.is_err_and(|error| error.is_timeout());
+    let hasty =
+        async || impatient().post(&url).bearer_auth(&t.token).send().await.is_err_and(|error| error.is_timeout());
     t.twin.fault(Plan::on(REVOKE, Fault::Delay { ms: NEVER_MS }).times(1));
     assert!(hasty().await);
     assert_eq!(t.twin.count(REVOKE, t.ada()).applied, 0);
@@ -113,7 +114,8 @@ async fn the_control_plane_plans_faults_counts_and_lists_calls() {
 #[tokio::test]
 async fn everything_in_the_tenant_can_be_made_over_the_control_plane() {
     let t = plain().await;
-    let made = body(t.control(Method::POST, "/users", &json!({"upn": "new@contoso.example", "kind": "guest"})).await).await;
+    let made =
+        body(t.control(Method::POST, "/users", &json!({"upn": "new@contoso.example", "kind": "guest"})).await).await;
     let id = made["id"].as_str().expect("an id").to_owned();
     assert_eq!(t.control(Method::POST, "/users", &json!({"upn": "new@contoso.example"})).await.status(), 409);
     assert_eq!(body(t.control(Method::GET, &format!("/users/{id}"), &json!({})).await).await["kind"], "guest");
@@ -134,7 +136,10 @@ async fn everything_in_the_tenant_can_be_made_over_the_control_plane() {
 #[tokio::test]
 async fn a_batch_answers_each_item_by_itself_and_in_any_order() {
     let t = plain().await;
-    t.twin.fault(Plan::on(REVOKE, Fault::Status { status: 429, retry_after: Some(3), code: None, message: None }).user(t.twin.person(1)));
+    t.twin.fault(
+        Plan::on(REVOKE, Fault::Status { status: 429, retry_after: Some(3), code: None, message: None })
+            .user(t.twin.person(1)),
+    );
     let item = |name: &str, path: String, key: &str| json!({"id": name, "method": "POST", "url": path, "headers": {"client-request-id": key}});
     let requests = json!({"requests": [
         item("1", format!("/users/{}/{REVOKE}", t.ada()), "a"),
@@ -147,7 +152,9 @@ async fn a_batch_answers_each_item_by_itself_and_in_any_order() {
     let answer = t.send(Method::POST, "/v1.0/$batch", &requests).await;
     assert_eq!(answer.status(), 200);
     let answer = body(answer).await;
-    let of = |name: &str| answer["responses"].as_array().into_iter().flatten().find(|it| it["id"] == name).cloned().expect(name);
+    let of = |name: &str| {
+        answer["responses"].as_array().into_iter().flatten().find(|it| it["id"] == name).cloned().expect(name)
+    };
     assert_eq!(of("1")["body"]["value"], true);
     assert_eq!(of("2")["status"], 429);
     assert_eq!(of("2")["headers"]["Retry-After"], "3");
@@ -199,4 +206,18 @@ async fn the_call_log_is_bounded_and_also_written_to_a_file() {
     assert_eq!(written.lines().count(), 3);
     assert!(!written.contains("Bearer") && !written.contains(&t.token));
     assert!(t.twin.log_calls_to(&folder.path().join("no/such/folder")).is_err());
+}
+
+#[tokio::test]
+async fn a_batch_is_a_call_of_its_own_that_can_fail_as_a_whole() {
+    let t = plain().await;
+    t.twin.fault(Plan::on("$batch", Fault::status(503)).times(1));
+    let requests = json!({"requests": [{"id": "1", "method": "POST", "url": format!("/users/{}/{REVOKE}", t.ada())}]});
+    assert_eq!(t.send(Method::POST, "/v1.0/$batch", &requests).await.status(), 503);
+    assert_eq!(t.twin.count(REVOKE, t.ada()).received, 0);
+    assert_eq!(t.send(Method::POST, "/v1.0/$batch", &requests).await.status(), 200);
+    assert_eq!(t.twin.counters().verb("batch").received, 2);
+    assert_eq!(t.twin.counters().verb(REVOKE).applied, 1);
+    let calls = t.twin.calls(0, 10);
+    assert!(calls.iter().any(|call| call.verb == REVOKE && call.batched));
 }

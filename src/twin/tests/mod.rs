@@ -2,9 +2,9 @@
 
 mod faults;
 mod graph;
+mod push;
 mod refusals;
 mod risk;
-mod push;
 mod sessions;
 
 use super::{Config, Knobs, Special, Twin};
@@ -57,12 +57,16 @@ async fn body(answer: Response) -> Value {
 
 impl Tenant {
     async fn app_token(&self, client_id: &str, secret: &str) -> Response {
+        self.scoped_token(client_id, secret, "https://graph.microsoft.com/.default").await
+    }
+
+    async fn scoped_token(&self, client_id: &str, secret: &str, scope: &str) -> Response {
         let url = format!("{}/{}/oauth2/v2.0/token", self.base, self.twin.0.config.tenant_id);
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", client_id),
             ("client_secret", secret),
-            ("scope", "https://graph.microsoft.com/.default"),
+            ("scope", scope),
         ];
         self.client.post(url).form(&form).send().await.expect("the login host answers")
     }
@@ -96,6 +100,15 @@ impl Tenant {
             .send()
             .await
             .expect("the control plane answers")
+    }
+
+    /// A call to ARM, with a token for it.
+    async fn arm(&self, method: Method, path: &str, body: &Value) -> Response {
+        let scope = "https://management.azure.com/.default";
+        let token = self.scoped_token(&self.twin.0.config.client_id, "twin-secret", scope).await;
+        let token = token.json::<Value>().await.expect("JSON")["access_token"].as_str().expect("a token").to_owned();
+        let request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(token);
+        request.json(body).send().await.expect("the twin answers")
     }
 
     fn ada(&self) -> Uuid {

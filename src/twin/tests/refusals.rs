@@ -4,6 +4,7 @@ use super::{
     super::{App, Config, Knobs, Special},
     STRONG, body, config, plain, tenant,
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -141,4 +142,25 @@ async fn bodies_and_queries_that_are_none_are_refused_without_a_fall() {
     assert_eq!(t.send(Method::PATCH, &path, &huge).await.status(), 413);
     assert_eq!(t.control(Method::POST, "/login", &json!({"user": 1})).await.status(), 400);
     assert_eq!(t.control(Method::POST, "/nothing", &json!({})).await.status(), 404);
+}
+
+#[tokio::test]
+async fn an_assertion_and_a_managed_identity_get_tokens_too() {
+    let t = plain().await;
+    let url = format!("{}/{}/oauth2/v2.0/token", t.base, t.twin.0.config.tenant_id);
+    let ask = async |expires: i64| {
+        let claims = URL_SAFE_NO_PAD.encode(json!({"exp": expires}).to_string());
+        let form = [
+            ("grant_type", "client_credentials".to_owned()),
+            ("client_id", t.twin.0.config.client_id.clone()),
+            ("client_assertion", format!("e30.{claims}.c2ln")),
+            ("scope", "https://graph.microsoft.com/.default".to_owned()),
+        ];
+        t.client.post(&url).form(&form).send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(ask(t.twin.now().as_second() + 300).await, 200);
+    assert_eq!(ask(t.twin.now().as_second() - 1).await, 400);
+    let url = format!("{}/metadata/identity/oauth2/token?resource=https://graph.microsoft.com", t.base);
+    let token = body(t.client.get(url).send().await.expect("an answer")).await;
+    assert!(token["expires_in"].is_string(), "a managed identity's numbers are strings");
 }

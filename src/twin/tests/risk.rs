@@ -22,19 +22,31 @@ fn detection(user: uuid::Uuid, at: &str) -> NewDetection {
 #[tokio::test]
 async fn detections_are_filtered_by_time_and_person_and_paged() {
     let t = plain().await;
-    for (at, user) in [("2026-11-20T08:00:00Z", t.ada()), ("2026-11-20T09:00:00.4Z", t.ada()), ("2026-11-20T10:00:00Z", t.twin.person(1))] {
+    for (at, user) in [
+        ("2026-11-20T08:00:00Z", t.ada()),
+        ("2026-11-20T09:00:00.4Z", t.ada()),
+        ("2026-11-20T10:00:00Z", t.twin.person(1)),
+    ] {
         t.twin.add_detection(&detection(user, at)).expect("they exist");
     }
     let list = async |query: &str| body(t.get(&format!("/v1.0/identityProtection/riskDetections?{query}")).await).await;
-    let late = list("$filter=detectedDateTime%20ge%202026-11-20T09:00:00Z&$top=1&$orderby=detectedDateTime%20asc").await;
+    let late =
+        list("$filter=detectedDateTime%20ge%202026-11-20T09:00:00Z&$top=1&$orderby=detectedDateTime%20asc").await;
     assert_eq!(late["value"][0]["userId"], json!(t.ada()));
     let next = late["@odata.nextLink"].as_str().expect("one more").replace(&t.base, "");
     assert_eq!(body(t.get(&next).await).await["value"][0]["userId"], json!(t.twin.person(1)));
-    let hers = list(&format!("$filter=userId%20eq%20'{}'%20and%20detectedDateTime%20ge%202026-11-20T08:30:00Z", t.ada())).await;
+    let hers =
+        list(&format!("$filter=userId%20eq%20'{}'%20and%20detectedDateTime%20ge%202026-11-20T08:30:00Z", t.ada()))
+            .await;
     assert_eq!(hers["value"].as_array().map(Vec::len), Some(1));
     let id = hers["value"][0]["id"].as_str().expect("an id");
     assert_eq!(t.get(&format!("/v1.0/identityProtection/riskDetections/{id}")).await.status(), 200);
-    assert_eq!(t.get("/v1.0/identityProtection/riskDetections?$filter=lastUpdatedDateTime%20ge%202026-11-20T08:30:00Z").await.status(), 400);
+    assert_eq!(
+        t.get("/v1.0/identityProtection/riskDetections?$filter=lastUpdatedDateTime%20ge%202026-11-20T08:30:00Z")
+            .await
+            .status(),
+        400
+    );
 }
 
 #[tokio::test]
@@ -105,6 +117,7 @@ async fn audit_logs_take_five_requests_in_ten_seconds_and_say_when_to_come_back(
             break;
         }
     }
-    let wait = throttled.expect("thirty calls take less than a minute").headers()["retry-after"].to_str().map(str::to_owned);
+    let wait =
+        throttled.expect("thirty calls take less than a minute").headers()["retry-after"].to_str().map(str::to_owned);
     assert!((1..=10).contains(&wait.expect("text").parse::<u64>().expect("seconds")));
 }

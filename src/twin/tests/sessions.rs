@@ -203,7 +203,8 @@ async fn sign_ins_show_the_thiefs_own_address_newest_first_and_page() {
     assert_eq!(rows[0]["ipAddress"], "203.0.113.77");
     assert_eq!(rows[0]["sessionId"], rows[1]["sessionId"]);
     assert_eq!(rows[1]["status"]["errorCode"], 0);
-    let first = body(t.get("/v1.0/auditLogs/signIns?$top=2&$filter=createdDateTime%20ge%202020-01-01T00:00:00Z").await).await;
+    let first =
+        body(t.get("/v1.0/auditLogs/signIns?$top=2&$filter=createdDateTime%20ge%202020-01-01T00:00:00Z").await).await;
     let next = first["@odata.nextLink"].as_str().expect("there is a second page").replace(&t.base, "");
     let second = body(t.get(&next).await).await;
     assert_eq!(second["value"].as_array().map(Vec::len), Some(1));
@@ -219,4 +220,30 @@ async fn high_risk_blocks_sign_in_only_where_a_policy_says_so() {
     assert!(t.twin.owner_session(t.ada()).is_ok());
     t.twin.set_knobs(Knobs { high_risk_blocked: true, ..t.twin.knobs() });
     assert_eq!(t.twin.owner_session(t.ada()).map_err(|no| no.code).err(), Some(53_003));
+}
+
+#[tokio::test]
+async fn the_worst_tenant_accepts_a_revoke_and_does_nothing() {
+    let mut config = config();
+    config.knobs.revoke_without_effect = true;
+    config.knobs.whole_seconds = true;
+    let t = tenant(config).await;
+    let session = t.twin.owner_session(t.ada()).expect("the owner signs in");
+    assert_eq!(t.revoke(t.ada()).await.status(), 200);
+    assert!(t.twin.redeem(&session.refresh_token, &Origin::default()).is_ok());
+    let path = format!("/v1.0/users/{}?$select=signInSessionsValidFromDateTime", t.ada());
+    let field = body(t.get(&path).await).await["signInSessionsValidFromDateTime"].clone();
+    assert!(field.as_str().is_some_and(|it| !it.contains('.')), "whole seconds: {field}");
+}
+
+#[tokio::test]
+async fn sign_ins_reach_the_log_only_after_the_lag() {
+    let mut config = config();
+    config.knobs.sign_in_lag_ms = 60_000;
+    let t = tenant(config).await;
+    t.twin.owner_session(t.ada()).expect("the owner signs in");
+    let count = async || body(t.get("/v1.0/auditLogs/signIns").await).await["value"].as_array().map(Vec::len);
+    assert_eq!(count().await, Some(0));
+    t.twin.set_knobs(Knobs { skew_ms: 61_000, ..t.twin.knobs() });
+    assert_eq!(count().await, Some(1));
 }
