@@ -1,1 +1,481 @@
-//! (skeleton)
+//! State: one contract, kept by the embedded SQLite here (and by PostgreSQL past one machine).
+//!
+//! A use case reads what it needs, decides with pure functions, and commits one `Batch`: plain data, applied in one
+//! transaction or not at all. A batch about a person carries the revision it was decided on; a late writer is refused
+//! (`Error::Conflict`), which is the fencing of contract §13.3. Nothing above this module knows SQL.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub mod sqlite;
+
+use crate::domain::ledger::Effect;
+use crate::domain::run::{Entry, Mode};
+use crate::domain::task::Task;
+use crate::domain::{
+    BuriedId, CaseId, DeliveryId, Identity, ObjectId, RunId, Signal, SignalId, TaskId, TenantName, TokenId,
+};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else wrote this person since the batch was decided: load again and decide anew.
+    #[error("the state of {0} changed meanwhile")]
+    Conflict(Identity),
+    /// The cap on revocations is reached; nothing of the batch was written.
+    #[error("the blast radius of tenant {0} is reached")]
+    OverBlastRadius(TenantName),
+    /// The disk is full or the file cannot be written; nothing of the batch was written.
+    #[error("the store cannot persist ({0}); free disk space or fix permissions, then it continues by itself")]
+    CannotPersist(String),
+    /// A row does not read back as it was written.
+    #[error("stored {what} is unreadable")]
+    Corrupt {
+        what: String,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The file is held by another `oust serve`, or has a schema newer than this binary.
+    #[error("{0}")]
+    Unusable(String),
+    /// The cursor of a page was not given out by this list.
+    #[error("this is not a cursor of this list; start again without one")]
+    BadCursor,
+    /// Anything else the database said.
+    #[error("the store failed at {what}")]
+    Backend {
+        what: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Which queue of the writer a batch waits in: containment has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Containment,
+    Accept,
+    Other,
+}
+
+/// The process that holds leases: a new one at every start. Leases of older epochs of the embedded store are void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub i64);
+
+/// A batch about a person is applied only if the person's row still has this revision (0 = there is no row).
+#[derive(Debug, Clone)]
+pub struct Expect {
+    pub identity: Identity,
+    pub revision: u64,
+}
+
+/// One transaction.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub expect: Option<Expect>,
+    pub ops: Vec<Op>,
+}
+
+/// What a transaction may contain.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Takes a claimed signal off the embedded queue; a row already gone is no error.
+    Dequeue(i64),
+    /// Puts a claimed signal back, not before `due_at`.
+    Requeue {
+        seq: i64,
+        due_at: Timestamp,
+    },
+    PutSignal(Box<SignalRow>),
+    /// Late knowledge about a signal: its outcome, case and run.
+    Outcome {
+        signal: SignalId,
+        outcome: SignalOutcome,
+    },
+    /// Stores a pinned plan; an existing row is left alone.
+    PutPlan {
+        hash: String,
+        json: String,
+    },
+    /// Writes the person's row, with revision + 1.
+    PutPerson(Box<PersonRow>),
+    PutCase(Box<CaseRow>),
+    PutRun(Box<RunRow>),
+    /// Appends; `seq` must be the next one (1, 2, …) or the batch fails as `Conflict`.
+    Journal {
+        run: RunId,
+        seq: u64,
+        entry: Box<Entry>,
+    },
+    /// Inserts or replaces by key.
+    PutEffect(Box<Effect>),
+    /// Inserts or replaces by id, if the stored revision is lower.
+    PutTask(Box<Task>),
+    /// Ciphertext of a revealed secret, by task and step.
+    PutSealed {
+        task: TaskId,
+        sealed: Value,
+    },
+    DropSealed {
+        task: TaskId,
+    },
+    Bury(Box<Buried>),
+    /// A buried row was replayed or dropped; one already settled (or unknown) fails the batch as `Backend`.
+    SettleBuried {
+        id: BuriedId,
+        state: BuriedState,
+        by: String,
+        reason: String,
+        at: Timestamp,
+    },
+    Audit(Box<Audit>),
+    /// Counts a person against the tenant's cap; over it the whole batch fails with `OverBlastRadius`.
+    CountRevocation {
+        identity: Identity,
+        at: Timestamp,
+        cap: Option<Cap>,
+    },
+    PutWaiting(Box<Waiting>),
+    DropWaiting(SignalId),
+    PutSetting {
+        key: String,
+        value: Value,
+    },
+    DropSetting {
+        key: String,
+    },
+    PutToken(Box<Token>),
+    RevokeToken {
+        id: TokenId,
+        at: Timestamp,
+    },
+}
+
+/// `revocations` distinct people since `since`, the one being counted included.
+#[derive(Debug, Clone, Copy)]
+pub struct Cap {
+    pub revocations: u32,
+    pub since: Timestamp,
+}
+
+/// A person's row: what the engine folds and when it must look again.
+#[derive(Debug, Clone)]
+pub struct PersonRow {
+    pub identity: Identity,
+    /// The engine's own document (`domain::person`).
+    pub doc: Value,
+    /// Who works on it now; `None` = nobody.
+    pub owner: Option<Epoch>,
+    /// When somebody must look at it; `None` = only when something happens.
+    pub due_at: Option<Timestamp>,
+    /// A containment is outstanding: claimed before all others.
+    pub urgent: bool,
+    /// When sign-ins must be read for it next.
+    pub watch_at: Option<Timestamp>,
+}
+
+/// A person as loaded, with everything of the open case.
+#[derive(Debug, Clone)]
+pub struct PersonRecord {
+    pub revision: u64,
+    pub owner: Option<Epoch>,
+    pub due_at: Option<Timestamp>,
+    pub urgent: bool,
+    pub watch_at: Option<Timestamp>,
+    pub doc: Value,
+    /// Runs of the open case (or, with none open, none), oldest first, with their journals.
+    pub runs: Vec<(RunRow, Vec<Entry>)>,
+    /// Every task of the open case, terminal ones included: steps read their answers from them.
+    pub tasks: Vec<Task>,
+}
+
+/// What became of a signal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalOutcome {
+    /// `act`, `covered`, `late_evidence`, `redelivery`, `ignored`, `held`, `waiting`, `pending`.
+    pub word: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<CaseId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// For a redelivery: the signal it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<SignalId>,
+}
+
+/// A signal after intake.
+#[derive(Debug, Clone, Serialize)]
+pub struct SignalRow {
+    pub signal: Signal,
+    pub identity: Option<Identity>,
+    pub outcome: SignalOutcome,
+    /// Kept as the first of its content: later equals are its redeliveries.
+    pub first_of_content: bool,
+}
+
+/// A case's row, for lists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CaseRow {
+    pub id: CaseId,
+    pub identity: Identity,
+    pub opened_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    /// `open`, `contained`, `not_contained`, `waiting`, `unknown`, `password_unchanged`, `closed` …
+    pub state: String,
+    pub kinds: Vec<String>,
+    pub risk: String,
+    pub mode: Mode,
+    /// Signals attached so far.
+    pub signals: u32,
+    pub received_at: Timestamp,
+    pub revoke_accepted_at: Option<Timestamp>,
+    pub revoke_verified_at: Option<Timestamp>,
+    /// Further facts for people.
+    pub detail: Value,
+}
+
+/// A run's row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunRow {
+    pub id: RunId,
+    pub case: CaseId,
+    pub identity: Identity,
+    pub plan: String,
+    pub playbook: String,
+    pub mode: Mode,
+    pub opened_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    /// `open`, `finished`, `stopped`, `cancelled`.
+    pub state: String,
+}
+
+/// What a receiver hands over: one authenticated body and what was understood of it.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    pub delivery: DeliveryId,
+    pub source: String,
+    pub tenant: TenantName,
+    pub received_at: Timestamp,
+    /// The sender's message id, for replay detection within the source.
+    pub webhook_id: Option<String>,
+    pub body: bytes::Bytes,
+    /// SHA-256 (hex) of the body.
+    pub body_hash: String,
+    pub signals: Vec<Signal>,
+    /// Set when nothing was understood.
+    pub buried: Option<Buried>,
+    /// What the sender is answered, kept so that a replay gets the same.
+    pub answer: Value,
+}
+
+/// What became of an acceptance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Receipt {
+    Accepted,
+    /// The same `webhook_id` with the same body came before: this was the answer.
+    Replay {
+        answer: Value,
+    },
+}
+
+/// A signal on the embedded queue.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    pub seq: i64,
+    pub signal: Signal,
+}
+
+/// A signal whose person or object is still to be named by Microsoft.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    pub signal: Signal,
+    pub attempt: u32,
+    pub due_at: Timestamp,
+    pub reason: String,
+}
+
+/// A delivery or run set aside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Buried {
+    pub id: BuriedId,
+    pub at: Timestamp,
+    pub source: String,
+    pub tenant: Option<TenantName>,
+    pub delivery: Option<DeliveryId>,
+    /// One line for people.
+    pub reason: String,
+    pub state: BuriedState,
+    /// What was set aside: the body's text for deliveries, JSON for others.
+    #[serde(default)]
+    pub content: Value,
+}
+
+/// Where a buried row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuriedState {
+    Buried,
+    Replayed,
+    Dropped,
+}
+
+/// One line of the audit trail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Audit {
+    pub at: Timestamp,
+    /// `system`, `worker`, `operator:<unix user>`, `reviewer:<id>`, `source:<name>`.
+    pub actor: String,
+    /// What was done or refused, e.g. `revoke.intended`, `guard.refused`.
+    pub verb: String,
+    pub tenant: Option<TenantName>,
+    pub object_id: Option<ObjectId>,
+    pub case: Option<CaseId>,
+    pub detail: Value,
+}
+
+/// An API token: its hash, never its text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Token {
+    pub id: TokenId,
+    pub name: String,
+    /// SHA-256 (hex) of the token.
+    pub hash: String,
+    pub scopes: Vec<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A page of a list: `after` is the cursor of the previous page's last row.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    pub after: Option<String>,
+    /// At most 500; 0 = 100.
+    pub limit: u32,
+}
+
+/// Rows and the cursor of the next page.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listed<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+/// Which tasks, cases or buried rows to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only open (not terminal, not closed, not settled) rows.
+    pub open: bool,
+    pub object_id: Option<ObjectId>,
+    pub case: Option<CaseId>,
+}
+
+/// Numbers for `/metrics` and `/readyz`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Figures {
+    pub queue_depth: u64,
+    pub queue_oldest: Option<Timestamp>,
+    pub waiting: u64,
+    pub people_due: u64,
+    pub runs_open: u64,
+    pub cases_open: u64,
+    /// Open tasks by kind, and the oldest.
+    pub tasks_open: Vec<(String, u64)>,
+    pub tasks_oldest: Option<Timestamp>,
+    pub effects_unknown: u64,
+    pub buried: u64,
+    pub parked: u64,
+}
+
+/// The store contract. Every method is one transaction or one consistent read.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Applies a batch, durably: when it returns `Ok`, the data is synced.
+    ///
+    /// # Errors
+    /// See `Error`; on any error nothing of the batch was written.
+    async fn commit(&self, lane: Lane, batch: Batch) -> Result<(), Error>;
+
+    /// Stores a delivery with its signals on the embedded queue (or buried), durably, in one transaction with the
+    /// memory of its `webhook_id`.
+    ///
+    /// # Errors
+    /// `CannotPersist` when it is not durable.
+    async fn accept(&self, acceptance: Acceptance) -> Result<Receipt, Error>;
+
+    /// Signals on the embedded queue, oldest first: up to `limit` never put back and after `after`, and up to `limit`
+    /// put back whose time has come, wherever they are. An unreadable row is buried and left out.
+    async fn queued(&self, after: i64, now: Timestamp, limit: u32) -> Result<Vec<Queued>, Error>;
+
+    /// The person's row and the open case; `None` for a person never seen.
+    async fn person(&self, identity: &Identity) -> Result<Option<PersonRecord>, Error>;
+
+    /// People that must be looked at and that nobody with a live lease holds: urgent first, then by due time.
+    async fn due_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error>;
+
+    /// Signals whose naming is due.
+    async fn due_waiting(&self, now: Timestamp, limit: u32) -> Result<Vec<Waiting>, Error>;
+
+    /// People of a tenant whose sign-ins are watched, with the documents; at most `limit`, due ones first.
+    async fn watched(&self, tenant: &TenantName, now: Timestamp, limit: u32) -> Result<Vec<(Identity, Value)>, Error>;
+
+    /// The first signal with this content about this person from this source; without a time of its own only when
+    /// received at or after `untimed_since`.
+    async fn first_of_content(
+        &self,
+        source: &str,
+        identity: &Identity,
+        content: &str,
+        untimed_since: Option<Timestamp>,
+    ) -> Result<Option<SignalRowBrief>, Error>;
+
+    /// A pinned plan's JSON.
+    async fn plan(&self, hash: &str) -> Result<Option<String>, Error>;
+
+    async fn signal(&self, id: SignalId) -> Result<Option<Value>, Error>;
+    async fn signals_of(&self, case: CaseId) -> Result<Vec<Value>, Error>;
+    async fn cases(&self, filter: &Filter, page: &Page) -> Result<Listed<CaseRow>, Error>;
+    async fn case(&self, id: CaseId) -> Result<Option<CaseRow>, Error>;
+    async fn runs_of(&self, case: CaseId) -> Result<Vec<(RunRow, Vec<Entry>)>, Error>;
+    async fn run(&self, id: RunId) -> Result<Option<(RunRow, Vec<Entry>)>, Error>;
+    async fn effects_of(&self, run: RunId) -> Result<Vec<Effect>, Error>;
+    async fn tasks(&self, filter: &Filter, page: &Page) -> Result<Listed<Task>, Error>;
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, Error>;
+    async fn sealed(&self, task: TaskId) -> Result<Option<Value>, Error>;
+    /// Without the contents, which may be large: `buried` has them.
+    async fn buried_list(&self, filter: &Filter, page: &Page) -> Result<Listed<Buried>, Error>;
+    async fn buried(&self, id: BuriedId) -> Result<Option<Buried>, Error>;
+    async fn delivery_body(&self, id: DeliveryId) -> Result<Option<bytes::Bytes>, Error>;
+    async fn audit(&self, page: &Page) -> Result<Listed<(u64, Audit)>, Error>;
+    async fn setting(&self, key: &str) -> Result<Option<Value>, Error>;
+    async fn tokens(&self) -> Result<Vec<Token>, Error>;
+    /// The live token with this hash (not revoked, not expired at `now`).
+    async fn token_by_hash(&self, hash: &str, now: Timestamp) -> Result<Option<Token>, Error>;
+    async fn figures(&self, now: Timestamp) -> Result<Figures, Error>;
+
+    /// A number that changes when another process wrote the file (`PRAGMA data_version`); cheap.
+    async fn stamp(&self) -> Result<i64, Error>;
+
+    /// Starts a new epoch and takes the lock of the embedded store; `serve` calls it once.
+    ///
+    /// # Errors
+    /// `Unusable` when another `serve` holds it.
+    async fn begin_epoch(&self) -> Result<Epoch, Error>;
+
+    /// True when leases of other epochs are void for certain (embedded: the lock file says so).
+    fn orphans_are_certain(&self) -> bool;
+
+    /// Every table as text with ids and instants as they are, for tests that compare whole stores.
+    async fn picture(&self) -> Result<String, Error>;
+}
+
+/// What a redelivery joins.
+#[derive(Debug, Clone)]
+pub struct SignalRowBrief {
+    pub id: SignalId,
+    pub outcome: SignalOutcome,
+}
