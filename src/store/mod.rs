@@ -286,6 +286,8 @@ pub enum Receipt {
 #[derive(Debug, Clone)]
 pub struct Queued {
     pub seq: i64,
+    /// It was claimed before and put back.
+    pub put_back: bool,
     pub signal: Signal,
 }
 
