@@ -170,8 +170,10 @@ impl Lane {
         let now = self.inner.now();
         let timer = self.next_wake().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
         let stop = self.inner.stop.clone();
+        let killed = self.inner.killed.clone();
         tokio::select! {
             biased;
+            () = killed.cancelled() => return false,
             message = self.inbox.recv() => match message {
                 Some(message) => messages.push(message),
                 None => return false,
@@ -274,7 +276,7 @@ impl Lane {
                 self.prepared.remove(&(settled.run, settled.step.clone()));
                 if settled.step.0 != READ_BACK && self.inner.hook.at(Place::BeforeResult, &settled.step.0) == Fate::Die
                 {
-                    self.inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+                    self.inner.die();
                 }
                 turn.settled.push(settled);
             }
@@ -411,7 +413,7 @@ impl Lane {
         for deed in &output.deeds {
             if let Deed::Effect { step, .. } = deed {
                 if self.inner.hook.at(Place::BeforeIntent, &step.0) == Fate::Die {
-                    self.inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+                    self.inner.die();
                     turn.fates.push(Fate::Die);
                 }
             }

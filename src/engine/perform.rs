@@ -233,7 +233,7 @@ impl Job {
         let _slot = self.slot().await;
         let fate = self.inner.hook.at(Place::BeforeCall, &self.step.id.0);
         if fate == Fate::Die {
-            self.inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+            self.inner.die();
             return std::future::pending().await;
         }
         let work = async {

@@ -236,7 +236,7 @@ impl Lane {
         };
         let Some(spec) = run.plan.step(step) else { return };
         if inner.hook.at(Place::AfterResult, &step.0) == Fate::Die {
-            inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+            inner.die();
         }
         let since = run.intent(step).map_or(entry.at, |intent| intent.at);
         let took = Duration::try_from(entry.at.duration_since(since)).unwrap_or(Duration::ZERO);
