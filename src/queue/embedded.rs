@@ -189,3 +189,6 @@ impl Queue for Embedded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
