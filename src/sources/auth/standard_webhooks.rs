@@ -52,7 +52,7 @@ fn key(secret: &SecretString) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
     let encoded = text.strip_prefix("whsec_").unwrap_or(text);
     let what = "a secret is not whsec_ and base64";
     let key = BASE64.decode(encoded).map(Zeroizing::new).map_err(|_| ConfigError::Malformed { way: WAY, what })?;
-    if key.len() < MIN_SECRET { Err(ConfigError::TooShort { way: WAY }) } else { Ok(key) }
+    if key.len() < MIN_SECRET { Err(ConfigError::TooShort { way: WAY, min: MIN_SECRET }) } else { Ok(key) }
 }
 
 pub(super) struct StandardWebhooks {
