@@ -122,6 +122,6 @@ fn sign(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When the secret is not `whsec_` and base64.
 pub fn signature(secret: &SecretString, id: &str, sent: Timestamp, body: &[u8]) -> Result<String, ConfigError> {
-    let mac = sign(&*key(secret)?, id, &sent.as_second().to_string(), body);
+    let mac = sign(&key(secret)?, id, &sent.as_second().to_string(), body);
     Ok(format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(mac)))
 }

@@ -230,3 +230,20 @@ fn client_states_are_compared_as_a_whole() {
     let long: client_state::Config = serde_json::from_value(json!({"secrets": ["x".repeat(129)]})).expect("states");
     assert!(ClientState::build(&long, &Inline).is_err());
 }
+
+#[test]
+fn the_ways_are_read_from_yaml_as_documented() {
+    let yaml = r#"
+- standard_webhooks: { secrets: [{ file: /run/secrets/webhook }, { env: OUST_WEBHOOK }] }
+- hmac: { header: X-Signature, prefix: "sha256=", encoding: hex, secrets: [inline-in-demo-only] }
+- bearer: { secrets: [{ env: OUST_TOKEN }] }
+- query_token: { parameter: token, secrets: [{ file: token }] }
+"#;
+    let ways: Vec<Config> = serde_saphyr::from_str(yaml).expect("the documented form");
+    assert!(matches!(
+        &ways[..],
+        [Config::StandardWebhooks(_), Config::Hmac(_), Config::Bearer(_), Config::QueryToken(_)]
+    ));
+    let Config::StandardWebhooks(standard) = &ways[0] else { panic!("{ways:?}") };
+    assert!(matches!(&standard.secrets[..], [SecretRef::File(_), SecretRef::Env(_)]));
+}
