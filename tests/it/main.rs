@@ -1,4 +1,11 @@
 //! The one integration binary.
 
 mod engine;
+
+mod playbooks;
+
+mod sources;
+
+mod store;
+
 mod support;
