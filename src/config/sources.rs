@@ -1,0 +1,368 @@
+//! `sources`: the ways in, who may use them, and how their bodies are read.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use crate::domain::TenantName;
+use crate::playbook::diagnostic::quote;
+use crate::playbook::yaml::{Mark, Node, Tree};
+
+use super::reader::{Reader, Section};
+use super::secret::Vault;
+use super::tenants::{Tenant, guid};
+
+/// A configured way in: `POST /webhooks/<name>`.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub name: String,
+    pub tenant: TenantName,
+    pub entra_tenant_id: Uuid,
+    pub kind: Kind,
+    /// Any one suffices; empty for kind `graph`, whose senders prove themselves by `client_state`.
+    pub auth: Vec<Auth>,
+    /// Only these peers, in addition; empty = any.
+    pub networks: Vec<IpNet>,
+    /// `None` = no cap.
+    pub rate: Option<Rate>,
+    /// `None`: accept where a refusal would mute the sender, reject elsewhere (contract §6.2).
+    pub on_unknown: Option<OnUnknown>,
+}
+
+/// How bodies are read.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Every shape of Sentinel, Defender, Azure Monitor and Identity Protection.
+    Microsoft { arm: Vec<Allow> },
+    /// Graph change notifications.
+    Graph { client_state: Vec<SecretString> },
+    /// Any JSON: expressions say where things are.
+    Mapped { map: BTreeMap<String, String>, each: Option<String> },
+}
+
+/// A workspace whose incidents may be asked for their entities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allow {
+    pub subscription: Uuid,
+    pub workspace: String,
+}
+
+/// How a sender proves itself.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    StandardWebhooks { secrets: Vec<SecretString> },
+    Hmac { header: http::HeaderName, prefix: String, base64: bool, sha512: bool, secrets: Vec<SecretString> },
+    Bearer { secrets: Vec<SecretString> },
+    QueryToken { parameter: String, secrets: Vec<SecretString> },
+}
+
+/// So many deliveries in a window of one second or one minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub deliveries: NonZeroU32,
+    pub per_minute: bool,
+}
+
+/// What an authenticated body of unknown shape is answered; it is buried all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnknown {
+    Reject,
+    Accept,
+}
+
+pub(super) fn sources(
+    reader: &mut Reader<'_>,
+    vault: &Vault<'_>,
+    top: &mut Section<'_>,
+    tenants: &[Tenant],
+) -> Option<Vec<Source>> {
+    let node = top.take("sources");
+    let items = node.map_or(&[][..], |node| reader.list(node, "sources", 200));
+    if items.is_empty() {
+        let help = "add `sources:` with one entry; its name is the path: POST /webhooks/<name>";
+        reader.warn(node.map_or(top.at, |node| node.at), "no sources: nobody can send anything", help);
+    }
+    let mut sources: Vec<Source> = Vec::new();
+    for item in items {
+        let Some(source) = source(reader, vault, item, tenants) else { continue };
+        if sources.iter().any(|other| other.name == source.name) {
+            reader.error(item.at, format!("two sources are called {}", source.name), "names are unique");
+        }
+        sources.push(source);
+    }
+    (sources.len() == items.len()).then_some(sources)
+}
+
+fn source(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node, tenants: &[Tenant]) -> Option<Source> {
+    let mut section = reader.section(node, "a source")?;
+    let name = name(reader, &mut section);
+    let tenant = tenant(reader, &mut section, tenants);
+    let word = reader.need(&mut section, "kind", "a source");
+    let word = word.and_then(|node| reader.word(node, "kind", &["microsoft", "graph", "mapped"], &[]));
+    let kind = word.and_then(|word| kind(reader, vault, &mut section, word));
+    let auth = match (word, section.take("auth")) {
+        (Some("graph"), None) => Some(Vec::new()),
+        (Some("graph"), Some(auth)) => {
+            let help = "Graph cannot sign its requests; client_state proves them";
+            reader.error(auth.at, "a graph source takes no auth", help);
+            None
+        }
+        (_, Some(list)) => auth_list(reader, vault, list),
+        (_, None) => {
+            let help = "any one suffices: standard_webhooks, hmac, bearer or query_token";
+            reader.error(section.at, "a source without auth would believe anybody", help);
+            None
+        }
+    };
+    let networks = section.take("networks").map(|node| networks(reader, node)).unwrap_or_default();
+    let rate = section.take("rate").and_then(|node| rate(reader, node));
+    let on_unknown = section.take("on_unknown").and_then(|node| {
+        let word = reader.word(node, "on_unknown", &["reject", "accept"], &[])?;
+        Some(if word == "accept" { OnUnknown::Accept } else { OnUnknown::Reject })
+    });
+    let what = match word {
+        Some("microsoft") => "a microsoft source",
+        Some("graph") => "a graph source",
+        Some("mapped") => "a mapped source",
+        _ => "a source",
+    };
+    if word.is_some() {
+        reader.finish(section, what, &[]);
+    }
+    let (tenant, entra_tenant_id) = tenant?;
+    Some(Source { name: name?, tenant, entra_tenant_id, kind: kind?, auth: auth?, networks, rate, on_unknown })
+}
+
+fn name(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<String> {
+    let node = reader.need(section, "name", "a source")?;
+    let text = reader.text(node, "name")?;
+    // `watch` is the word for signals from our own reading of sign-ins.
+    if !super::is_name(text) || text == "watch" {
+        let help = "letters, digits, '-' and '_', at most 64; it becomes part of the address";
+        reader.error(node.at, format!("{} cannot name a source", quote(text)), help);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn tenant(reader: &mut Reader<'_>, section: &mut Section<'_>, tenants: &[Tenant]) -> Option<(TenantName, Uuid)> {
+    let Some(node) = section.take("tenant") else {
+        if let [only] = tenants {
+            return Some((only.name.clone(), only.tenant_id));
+        }
+        if !tenants.is_empty() {
+            let names = tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ");
+            reader.error(section.at, "a source lacks tenant", format!("one of {names}"));
+        }
+        return None;
+    };
+    let text = reader.text(node, "tenant")?;
+    let found = tenants.iter().find(|tenant| tenant.name.as_str() == text);
+    if found.is_none() && !tenants.is_empty() {
+        let names = tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ");
+        reader.error(node.at, format!("no tenant is called {}", quote(text)), format!("there is {names}"));
+    }
+    found.map(|tenant| (tenant.name.clone(), tenant.tenant_id))
+}
+
+fn kind(reader: &mut Reader<'_>, vault: &Vault<'_>, section: &mut Section<'_>, word: &str) -> Option<Kind> {
+    match word {
+        "microsoft" => {
+            let list = section.take("arm").map_or(&[][..], |node| reader.list(node, "arm", 500));
+            Some(Kind::Microsoft { arm: list.iter().filter_map(|item| allow(reader, item)).collect() })
+        }
+        "graph" => {
+            let node = reader.need(section, "client_state", "a graph source")?;
+            let mut inner = reader.section(node, "client_state")?;
+            let client_state = secrets(reader, vault, &mut inner, "client_state", 8);
+            reader.finish(inner, "client_state", &[]);
+            Some(Kind::Graph { client_state: client_state? })
+        }
+        _ => {
+            let node = reader.need(section, "map", "a mapped source")?;
+            let inner = reader.section(node, "map")?;
+            let mut map = BTreeMap::new();
+            for (key, node) in inner.all() {
+                if let Some(text) = reader.text(node, &key.text) {
+                    map.insert(key.text.clone(), text.to_owned());
+                }
+            }
+            let each = section.take("each").and_then(|node| reader.text(node, "each")).map(str::to_owned);
+            Some(Kind::Mapped { map, each })
+        }
+    }
+}
+
+fn allow(reader: &mut Reader<'_>, node: &Node) -> Option<Allow> {
+    let mut section = reader.section(node, "an arm entry")?;
+    let subscription = reader.need(&mut section, "subscription", "an arm entry");
+    let subscription = subscription.and_then(|node| guid(reader, node, "subscription"));
+    let workspace = reader.need(&mut section, "workspace", "an arm entry");
+    let workspace = workspace.and_then(|node| {
+        let text = reader.text(node, "workspace")?;
+        if !super::is_name(text) {
+            reader.error(node.at, format!("{} is not a workspace's name", quote(text)), "letters, digits and '-'");
+        }
+        Some(text.to_owned())
+    });
+    reader.finish(section, "an arm entry", &[]);
+    Some(Allow { subscription: subscription?, workspace: workspace? })
+}
+
+fn auth_list(reader: &mut Reader<'_>, vault: &Vault<'_>, list: &Node) -> Option<Vec<Auth>> {
+    let items = reader.list(list, "auth", 16);
+    if super::is_empty(list) {
+        reader.error(list.at, "a source without auth would believe anybody", "add one entry");
+        return None;
+    }
+    let entries: Vec<Auth> = items.iter().filter_map(|item| auth(reader, vault, item)).collect();
+    (entries.len() == items.len() && !entries.is_empty()).then_some(entries)
+}
+
+fn auth(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<Auth> {
+    const WORDS: &[&str] = &["standard_webhooks", "hmac", "bearer", "query_token"];
+    let section = reader.section(node, "an auth entry")?;
+    let entries: Vec<_> = section.all().collect();
+    let [(key, inner)] = entries.as_slice() else {
+        reader.error(node.at, "an auth entry must have exactly one key", WORDS.join(", "));
+        return None;
+    };
+    if key.text == "entra" {
+        let help = "use standard_webhooks, hmac or bearer";
+        reader.error(key.at, "auth by entra is not available in this version", help);
+        return None;
+    }
+    if !WORDS.contains(&key.text.as_str()) {
+        reader.error(key.at, format!("{} is no way to authenticate", quote(&key.text)), WORDS.join(", "));
+        return None;
+    }
+    let mut fields = reader.section(inner, &key.text)?;
+    let list = secrets(reader, vault, &mut fields, &key.text, if key.text == "standard_webhooks" { 0 } else { 16 });
+    let entry = match key.text.as_str() {
+        "standard_webhooks" => {
+            let at = fields.at;
+            list.filter(|list| list.iter().all(|secret| is_webhook_secret(reader, at, secret)))
+                .map(|secrets| Auth::StandardWebhooks { secrets })
+        }
+        "hmac" => hmac(reader, &mut fields, list),
+        "bearer" => list.map(|secrets| Auth::Bearer { secrets }),
+        _ => {
+            let help = "only for senders that can do nothing else: addresses end up in logs of proxies";
+            reader.warn(key.at, "query_token puts a secret into the address", help);
+            let parameter = match fields.take("parameter") {
+                Some(node) => reader.text(node, "parameter").map(str::to_owned),
+                None => Some("token".to_owned()),
+            };
+            match parameter {
+                Some(parameter) if parameter == "validationToken" || !super::is_name(&parameter) => {
+                    reader.error(fields.at, format!("{} cannot name the parameter", quote(&parameter)), "token");
+                    None
+                }
+                Some(parameter) => list.map(|secrets| Auth::QueryToken { parameter, secrets }),
+                None => None,
+            }
+        }
+    };
+    reader.finish(fields, &key.text, &[]);
+    entry
+}
+
+fn hmac(reader: &mut Reader<'_>, fields: &mut Section<'_>, list: Option<Vec<SecretString>>) -> Option<Auth> {
+    let header = reader.need(fields, "header", "hmac").and_then(|node| reader.parse(node, "header"));
+    let prefix = match fields.take("prefix") {
+        Some(Node { value: Tree::Text(text), .. }) if text.is_empty() => Some(String::new()),
+        Some(node) => reader.text(node, "prefix").map(str::to_owned),
+        None => Some(String::new()),
+    };
+    let encoding = match fields.take("encoding") {
+        Some(node) => reader.word(node, "encoding", &["hex", "base64"], &[]),
+        None => Some("hex"),
+    };
+    let algorithm = match fields.take("algorithm") {
+        Some(node) => reader.word(node, "algorithm", &["sha256", "sha512"], &[]),
+        None => Some("sha256"),
+    };
+    Some(Auth::Hmac {
+        header: header?,
+        prefix: prefix?,
+        base64: encoding? == "base64",
+        sha512: algorithm? == "sha512",
+        secrets: list?,
+    })
+}
+
+/// `secrets`: several = rotation. `shortest` in characters, so that nobody guesses one.
+fn secrets(
+    reader: &mut Reader<'_>,
+    vault: &Vault<'_>,
+    section: &mut Section<'_>,
+    what: &str,
+    shortest: usize,
+) -> Option<Vec<SecretString>> {
+    let node = reader.need(section, "secrets", what)?;
+    let items = reader.list(node, "secrets", 16);
+    if super::is_empty(node) {
+        reader.error(node.at, format!("{what} has no secrets: nobody could authenticate"), "add one");
+    }
+    let mut secrets = Vec::new();
+    for item in items {
+        let Some(secret) = vault.secret(reader, item, "a secret") else { continue };
+        if secret.expose_secret().chars().count() < shortest {
+            let message = format!("a secret of {what} is shorter than {shortest} characters");
+            reader.error(item.at, message, "make one with: openssl rand -base64 32");
+        }
+        secrets.push(secret);
+    }
+    (secrets.len() == items.len() && !secrets.is_empty()).then_some(secrets)
+}
+
+/// `whsec_` and base64 of 24 to 64 bytes, as standardwebhooks.com asks for.
+fn is_webhook_secret(reader: &mut Reader<'_>, at: Mark, secret: &SecretString) -> bool {
+    use base64::Engine;
+    let text = secret.expose_secret();
+    let text = text.strip_prefix("whsec_").unwrap_or(text);
+    let decoded = base64::engine::general_purpose::STANDARD.decode(text);
+    let fits = decoded.is_ok_and(|bytes| (24..=64).contains(&bytes.len()));
+    if !fits {
+        let help = "make one with: echo whsec_$(openssl rand -base64 32)";
+        reader.error(at, "a secret of standard_webhooks is not whsec_ and base64 of 24 to 64 bytes", help);
+    }
+    fits
+}
+
+fn networks(reader: &mut Reader<'_>, node: &Node) -> Vec<IpNet> {
+    let items = reader.list(node, "networks", 500);
+    if super::is_empty(node) {
+        reader.error(node.at, "networks is empty: nobody could send", "leave the key out to allow any peer");
+    }
+    let mut networks = Vec::new();
+    for item in items {
+        let Some(text) = reader.text(item, "networks") else { continue };
+        let parsed = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
+        match parsed {
+            Ok(network) => networks.push(network),
+            Err(_) => reader.error(item.at, format!("{} is not a network", quote(text)), "write 203.0.113.0/24"),
+        }
+    }
+    networks
+}
+
+fn rate(reader: &mut Reader<'_>, node: &Node) -> Option<Rate> {
+    let text = reader.text(node, "rate")?;
+    let parsed = text.split_once('/').and_then(|(number, unit)| {
+        let per_minute = match unit.trim() {
+            "s" => false,
+            "m" => true,
+            _ => return None,
+        };
+        let deliveries = number.trim().parse().ok().filter(|n: &NonZeroU32| n.get() <= 1_000_000)?;
+        Some(Rate { deliveries, per_minute })
+    });
+    if parsed.is_none() {
+        reader.error(node.at, format!("rate must be a number per second or minute, not {}", quote(text)), "200/s");
+    }
+    parsed
+}
