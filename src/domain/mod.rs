@@ -13,13 +13,13 @@ pub mod plan;
 
 pub mod ledger;
 
-//pub mod guard;
+pub mod guard;
 
 pub mod task;
 
 pub mod run;
 
-//pub mod person;
+pub mod person;
 
 pub use identity::{Identity, ObjectId, Subject, TenantName};
 pub use ids::{BuriedId, CaseId, DeliveryId, RunId, SignalId, TaskId, TokenId};

@@ -157,6 +157,7 @@ pub enum StepState {
     Todo,
     /// Held by a guard; `task` is the approval it already has.
     Parked {
+        at: Timestamp,
         reason: String,
         task: Option<TaskId>,
     },
@@ -252,6 +253,16 @@ pub struct Illegal {
     pub event: String,
 }
 
+/// What was written before a call left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intent {
+    pub key: EffectKey,
+    pub attempt: u32,
+    pub at: Timestamp,
+    /// What was read before it, for verification.
+    pub before: Value,
+}
+
 /// One execution of one pinned plan.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -275,6 +286,8 @@ pub struct Run {
     pub len: u64,
     states: BTreeMap<StepId, StepState>,
     attempts: BTreeMap<StepId, u32>,
+    /// The latest intent of each step whose effect was ever to be sent.
+    intents: BTreeMap<StepId, Intent>,
 }
 
 impl Run {
@@ -312,6 +325,7 @@ impl Run {
             len: 1,
             states,
             attempts: BTreeMap::new(),
+            intents: BTreeMap::new(),
         })
     }
 
@@ -354,9 +368,14 @@ impl Run {
         self.end.is_none()
     }
 
+    /// The latest intent of a step.
+    pub fn intent(&self, step: &StepId) -> Option<&Intent> {
+        self.intents.get(step)
+    }
+
     /// True when the step was ever sent (or verified, or is being sent).
     pub fn was_attempted(&self, step: &StepId) -> bool {
-        self.attempts(step) > 0
+        self.intents.contains_key(step)
     }
 
     /// Folds one event.
@@ -406,7 +425,7 @@ impl Run {
                     S::Ready { task } => *task,
                     _ => None,
                 };
-                Some((step.clone(), S::Parked { reason: reason.clone(), task }))
+                Some((step.clone(), S::Parked { at: entry.at, reason: reason.clone(), task }))
             }
             Event::Released { step } => {
                 self.expect(step, &entry.event, |s| matches!(s, S::Parked { .. }))?;
@@ -443,6 +462,8 @@ impl Run {
                     _ => false,
                 })?;
                 self.attempts.insert(step.clone(), *attempt);
+                let intent = Intent { key: *key, attempt: *attempt, at: entry.at, before: before.clone() };
+                self.intents.insert(step.clone(), intent);
                 Some((
                     step.clone(),
                     S::Intended {

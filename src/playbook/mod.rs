@@ -4,4 +4,11 @@
 
 pub mod vocabulary;
 
+pub mod diagnostic;
+
+pub mod yaml;
+
+pub mod expr;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use vocabulary::{ActionInfo, Parameter, ParameterType, Vocabulary};

@@ -1,0 +1,642 @@
+//! What is next for a person: contain first and for every run, then one run at a time through its other phases.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::super::guard::{self, Parking, Ruling};
+use super::super::ids::RunId;
+use super::super::ledger::{EffectKey, Fault};
+use super::super::plan::{EffectClass, MANUAL, Phase, REVOKE, Step, StepId};
+use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
+use super::super::task;
+use super::ask::{about, is_reset, manual_text};
+use super::{Around, Deed, LastCase, Note, Output, Person};
+
+/// The pseudo step under which a read-back runs.
+pub const READ_BACK: &str = "read_back";
+
+impl Person {
+    /// Decides everything that can be decided now, and what is to be done outside.
+    ///
+    /// # Errors
+    /// `Illegal` only when the state in hand is corrupt.
+    pub fn advance(&mut self, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        loop {
+            let written = (out.journal.len(), out.deeds.len());
+            self.read_answers(around, out)?;
+            self.judge_pending(around, out)?;
+            let open: Vec<RunId> = self.runs.iter().filter(|run| run.is_open()).map(|run| run.id).collect();
+            for run in &open {
+                self.contain(*run, around, out)?;
+            }
+            if let Some(run) = open.first() {
+                self.later_phases(*run, around, out)?;
+                self.close_run(*run, around, out)?;
+            }
+            if (out.journal.len(), out.deeds.len()) == written {
+                break;
+            }
+        }
+        self.close_case(around, out);
+        let reading = self.doc.read_back.as_ref().filter(|reading| reading.next_at <= around.now);
+        if let Some(reading) = reading
+            && !around.running.contains(&(reading.run, StepId(READ_BACK.into())))
+        {
+            out.deeds.push(Deed::ReadBack);
+        }
+        Ok(())
+    }
+
+    /// When somebody must look again, if nothing happens before.
+    pub fn wake_at(&self, collect_limit: jiff::SignedDuration) -> Option<Timestamp> {
+        let mut times: Vec<Timestamp> = self.doc.read_back.iter().map(|reading| reading.next_at).collect();
+        times.extend(self.tasks.values().filter_map(task::Task::next_due));
+        for run in self.runs.iter().filter(|run| run.is_open()) {
+            if let (Some(started), false) = (run.collect_started, run.collect_ended) {
+                times.push(started + collect_limit);
+            }
+            for (_, state) in run.steps() {
+                match state {
+                    StepState::Backoff { retry_at, .. } => times.push(*retry_at),
+                    StepState::Unknown { verify_at: Some(at), .. } => times.push(*at),
+                    StepState::Intended { settle_by, .. } => times.push(*settle_by),
+                    _ => {}
+                }
+            }
+        }
+        times.into_iter().min()
+    }
+
+    /// True when an uncontained person waits for something of ours.
+    pub fn is_urgent(&self) -> bool {
+        self.runs.iter().filter(|run| run.is_open()).any(|run| {
+            run.steps().any(|(step, state)| {
+                step.phase == Phase::Contain
+                    && matches!(
+                        state,
+                        StepState::Todo
+                            | StepState::Intended { .. }
+                            | StepState::Backoff { .. }
+                            | StepState::Unknown { .. }
+                    )
+            })
+        })
+    }
+
+    fn spec(&self, run: RunId, step: &StepId) -> Option<(&Run, &Step)> {
+        let run = self.run(run)?;
+        Some((run, run.plan.step(step)?))
+    }
+
+    fn state(&self, run: RunId, step: &StepId) -> StepState {
+        self.run(run).map_or(StepState::Todo, |r| r.state(step).clone())
+    }
+
+    fn steps_of(&self, run: RunId, wanted: impl Fn(Phase) -> bool) -> Vec<Step> {
+        self.run(run).map_or_else(Vec::new, |r| r.plan.steps.iter().filter(|s| wanted(s.phase)).cloned().collect())
+    }
+
+    /// Contain: at once, in order; a step that waits or fails never holds back another.
+    fn contain(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let mut first_revoke = true;
+        for step in self.steps_of(run, |phase| phase == Phase::Contain) {
+            let is_first = step.action == REVOKE && std::mem::take(&mut first_revoke);
+            match self.state(run, &step.id) {
+                StepState::Todo if step.follows.is_none() => {
+                    if is_first && self.run(run).is_some_and(|r| r.satisfied) {
+                        let reason = "sessions were already revoked after this activity".into();
+                        self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })?;
+                    } else if self.admits(run, &step, around, out)? {
+                        match &step.approval {
+                            Some(policy) => {
+                                self.ask_approval(run, policy, std::slice::from_ref(&step.id), around, out)?;
+                            }
+                            None => self.attempt(run, &step, is_first, around, out)?,
+                        }
+                    }
+                }
+                StepState::Todo => self.follow(run, &step, around, out)?,
+                _ => self.attempt(run, &step, is_first, around, out)?,
+            }
+            let first_try = self.run(run).is_some_and(|r| r.attempts(&step.id) <= 1);
+            if first_try && matches!(self.state(run, &step.id), StepState::Intended { .. }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn later_phases(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let waits_for_contain = self.steps_of(run, |phase| phase == Phase::Contain).iter().any(|step| {
+            let state = self.state(run, &step.id);
+            let tried = self.run(run).is_some_and(|r| r.attempts(&step.id) > 1);
+            matches!(state, StepState::Todo) || (matches!(state, StepState::Intended { .. }) && !tried)
+        });
+        if waits_for_contain {
+            return Ok(());
+        }
+        if !self.run(run).is_none_or(|r| r.collect_ended) {
+            self.collect(run, around, out)?;
+        }
+        if self.run(run).is_some_and(|r| r.collect_ended) {
+            self.raise_all(run, around, out)?;
+            self.execute(run, around, out)?;
+        }
+        Ok(())
+    }
+
+    /// Collect: in parallel, bounded in time, never blocks.
+    fn collect(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let steps = self.steps_of(run, |phase| phase == Phase::Collect);
+        if self.run(run).is_some_and(|r| r.collect_started.is_none()) {
+            self.record(out, around.now, run, Event::CollectStarted)?;
+        }
+        let started = self.run(run).and_then(|r| r.collect_started).unwrap_or(around.now);
+        let over = around.now.duration_since(started) >= around.rules.collect_limit;
+        for step in &steps {
+            let state = self.state(run, &step.id);
+            if state.is_settled() || matches!(state, StepState::Waiting { .. }) {
+                continue;
+            }
+            if over {
+                let limit = around.rules.collect_limit.as_secs();
+                let fault =
+                    Fault::refuse("OUST-E-TIMEOUT", format!("No answer within the {limit} s that collect may take."));
+                self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
+            } else if !matches!(state, StepState::Todo) || self.admits(run, step, around, out)? {
+                self.attempt(run, step, false, around, out)?;
+            }
+        }
+        let ended = steps.iter().all(|step| {
+            let state = self.state(run, &step.id);
+            state.is_settled() || matches!(state, StepState::Waiting { .. })
+        });
+        if ended {
+            self.record(out, around.now, run, Event::CollectEnded)?;
+            self.tell_of_guest(run, around, out);
+        }
+        Ok(())
+    }
+
+    fn tell_of_guest(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) {
+        let guest = self.run(run).and_then(|r| r.results.get("read_user")).and_then(|read| read.get("guest"));
+        let is_guest = guest.and_then(Value::as_bool) == Some(true);
+        if let (true, Some(case)) = (is_guest, &mut self.doc.case) {
+            case.guest = true;
+            self.ask_beside(
+                "Not contained: the home tenant owns the sessions",
+                "This person is a guest. The revoke was sent, but their sessions belong to the home tenant. Tell that tenant's security team; block the guest's sign-in here if it cannot wait. Then report this done.".into(),
+                around,
+                out,
+            );
+        }
+    }
+
+    /// All approvals of eradicate and recover are raised together: a task for consecutive steps under one policy.
+    fn raise_all(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let mut groups: Vec<(String, Vec<StepId>)> = Vec::new();
+        let mut consecutive = false;
+        for step in self.steps_of(run, |phase| phase >= Phase::Eradicate) {
+            if step.follows.is_some() {
+                continue;
+            }
+            if self.state(run, &step.id) != StepState::Todo || !self.may_be_judged(run, &step) {
+                consecutive = false;
+                continue;
+            }
+            if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) {
+                let reason = "an earlier step did not succeed and says on_failure: stop".into();
+                self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })?;
+                continue;
+            }
+            if !self.admits(run, &step, around, out)? || self.join(run, &step, around, out)? {
+                continue;
+            }
+            if let (true, Some(text)) = (is_reset(&step), self.manual_reset_text(run)) {
+                self.ask_manual(run, &step.id, "Reset the password by hand".into(), text, around, out)?;
+            } else if let Some(policy) = &step.approval {
+                match groups.last_mut().filter(|(name, _)| consecutive && name == policy) {
+                    Some((_, steps)) => steps.push(step.id.clone()),
+                    None => groups.push((policy.clone(), vec![step.id.clone()])),
+                }
+                consecutive = true;
+                continue;
+            }
+            consecutive = false;
+        }
+        for (policy, steps) in groups {
+            self.ask_approval(run, &policy, &steps, around, out)?;
+        }
+        Ok(())
+    }
+
+    /// A condition over eradicate's results waits until eradicate is through.
+    fn may_be_judged(&self, run: RunId, step: &Step) -> bool {
+        let asks = step.when.as_ref().is_some_and(|when| when.contains("eradicate"));
+        let Some(run) = self.run(run) else { return false };
+        !asks || run.steps().filter(|(s, _)| s.phase == Phase::Eradicate).all(|(_, state)| state.is_settled())
+    }
+
+    /// Eradicate and recover in file order; what waits for a human never holds back a later step.
+    fn execute(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let mut holder: Option<StepId> = None;
+        for step in self.steps_of(run, |phase| phase >= Phase::Eradicate) {
+            if holder.is_some() && step.follows != holder {
+                break;
+            }
+            match self.state(run, &step.id) {
+                StepState::Todo if step.follows.is_some() => self.follow(run, &step, around, out)?,
+                StepState::Todo if !self.may_be_judged(run, &step) => {}
+                StepState::Todo | StepState::Ready { .. }
+                    if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
+                _ => self.attempt(run, &step, false, around, out)?,
+            }
+            let preparing = around.running.contains(&(run, step.id.clone()))
+                || out
+                    .deeds
+                    .iter()
+                    .any(|deed| matches!(deed, Deed::Prepare { run: r, step: s } if *r == run && *s == step.id));
+            let in_flight = match self.state(run, &step.id) {
+                StepState::Intended { .. } | StepState::Backoff { .. } => true,
+                StepState::Unknown { verify_at, .. } => verify_at.is_some(),
+                _ => preparing,
+            };
+            if in_flight && holder.is_none() {
+                holder = Some(step.id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The revoke that law 3 requires after a step: sent once that step was sent, whatever became of it.
+    fn follow(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let Some(followed) = &step.follows else { return Ok(()) };
+        let state = self.state(run, followed);
+        let was_sent = self.run(run).is_some_and(|r| r.was_attempted(followed));
+        match state {
+            StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. } if was_sent => {
+                self.attempt(run, step, false, around, out)
+            }
+            state if state.is_settled() => {
+                let reason = format!("{followed} was not sent");
+                self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Evaluates `when`. False: skipped; an error: a task, and the run goes on.
+    fn admits(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<bool, Illegal> {
+        let Some(when) = &step.when else { return Ok(true) };
+        match around.conditions.holds(when, &self.context(run)) {
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                let reason = format!("when: {when} is false");
+                self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })?;
+                Ok(false)
+            }
+            Err(error) => {
+                self.ask_undecided(run, step, &error, around, out)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// What conditions see.
+    pub fn context(&self, run: RunId) -> Value {
+        let Some(run) = self.run(run) else { return Value::Null };
+        let of_phase = |wanted: Phase| -> Value {
+            let results =
+                run.plan.phase(wanted).filter_map(|s| Some((s.id.0.clone(), run.results.get(&s.id.0)?.clone())));
+            Value::Object(results.collect::<Map<_, _>>())
+        };
+        let case = self.doc.case.as_ref().map_or(Value::Null, |case| {
+            json!({
+                "id": case.id, "kinds": case.kinds, "risk": case.risk, "signals": case.signals,
+                "opened_at": case.opened_at, "latest_activity": case.latest_activity, "guest": case.guest,
+            })
+        });
+        json!({"signal": run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
+    }
+
+    /// Takes a step as far as it can go now: guard, join, fresh read, claim, intent.
+    fn attempt(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        counted: bool,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        if around.running.contains(&(run, step.id.clone())) {
+            return Ok(());
+        }
+        let state = self.state(run, &step.id);
+        let due = match &state {
+            StepState::Todo | StepState::Ready { .. } => true,
+            StepState::Backoff { retry_at, .. } => *retry_at <= around.now,
+            StepState::Unknown { verify_at, .. } => verify_at.is_some_and(|at| at <= around.now),
+            StepState::Intended { settle_by, .. } => around.orphans_are_certain || *settle_by <= around.now,
+            StepState::Parked { reason, at, .. } => {
+                !Parking::needs_release(reason) || around.guard.released_at.is_some_and(|released| released >= *at)
+            }
+            _ => false,
+        };
+        if !due {
+            return Ok(());
+        }
+        if step.action == MANUAL {
+            if state == StepState::Todo {
+                let (title, text) = manual_text(step);
+                self.ask_manual(run, &step.id, title, text, around, out)?;
+            }
+            return Ok(());
+        }
+        if step.class == EffectClass::Read {
+            out.deeds.push(Deed::Read { run, step: step.id.clone() });
+            return Ok(());
+        }
+        if self.is_shadow(run) {
+            let reason = format!("shadow: would have done {}", step.action);
+            return self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason });
+        }
+        if let StepState::Intended { key, at, before, .. } | StepState::Unknown { key, at, before, .. } = &state
+            && !step.idempotent
+        {
+            // Only the process that holds the password may repeat a reset; nobody does any more: look what became of it.
+            let (key, at, before) = (*key, *at, before.clone());
+            return self.doubt(run, step, &state, key, at, before, around, out);
+        }
+        self.effect(run, step, state, counted, around, out)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one open intent")]
+    fn doubt(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        state: &StepState,
+        key: EffectKey,
+        at: Timestamp,
+        before: Value,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        if let StepState::Intended { settle_by, .. } = state {
+            let fault = Fault {
+                disposition: super::super::ledger::Disposition::Unknown,
+                ..Fault::refuse(
+                    "OUST-E-INTERRUPTED",
+                    "oust stopped while this call was open; its outcome is being verified.",
+                )
+            };
+            let verify_at = Some((*settle_by).max(around.now));
+            out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });
+            self.task_unknown(run, &step.id, around, out);
+            return self.record(out, around.now, run, Event::Unknown { step: step.id.clone(), fault, verify_at });
+        }
+        out.deeds.push(Deed::Verify { run, step: step.id.clone(), key, before, intended_at: at });
+        Ok(())
+    }
+
+    fn task_unknown(&mut self, run: RunId, step: &StepId, around: &Around<'_>, out: &mut Output) {
+        for task in self.tasks.values_mut().filter(|task| task.run == Some(run)) {
+            let event = task::Event::Unknown { step: step.0.clone(), fence: task.fence };
+            if task.rows.iter().any(|row| row.step == step.0) && task.apply(event, around.now).is_ok() {
+                out.tasks.insert(task.id);
+            }
+        }
+    }
+
+    fn effect(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        state: StepState,
+        counted: bool,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let fresh = matches!(state, StepState::Todo | StepState::Ready { .. } | StepState::Parked { .. });
+        if fresh && step.follows.is_none() && self.join(run, step, around, out)? {
+            return Ok(());
+        }
+        // What a human released is not counted again.
+        let was_parked = matches!(&state, StepState::Parked { reason, .. } if Parking::needs_release(reason));
+        let counted = counted && !was_parked && self.run(run).is_some_and(|r| !r.was_attempted(&step.id));
+        match guard::judge(step.class, counted, around.guard) {
+            Ruling::Allow => {}
+            Ruling::Refuse(reason) => {
+                out.notes.push(Note {
+                    verb: "guard.refused",
+                    detail: json!({"run": run, "step": step.id, "reason": reason}),
+                });
+                self.tell_of_refusal(step, &reason, around, out);
+                return self.record(out, around.now, run, Event::Refused { step: step.id.clone(), reason });
+            }
+            Ruling::Park(parking) => {
+                out.parked_by_cap |= parking == Parking::BlastRadius;
+                if matches!(state, StepState::Parked { .. } | StepState::Intended { .. } | StepState::Unknown { .. }) {
+                    return Ok(());
+                }
+                let reason = parking.reason();
+                out.notes.push(Note {
+                    verb: "guard.parked",
+                    detail: json!({"run": run, "step": step.id, "reason": reason}),
+                });
+                return self.record(out, around.now, run, Event::Parked { step: step.id.clone(), reason });
+            }
+        }
+        if let StepState::Parked { .. } = state {
+            self.record(out, around.now, run, Event::Released { step: step.id.clone() })?;
+        }
+        if is_reset(step) && !self.is_contained() {
+            return Ok(());
+        }
+        let prepared = around.prepared.get(&(run, step.id.clone()));
+        if step.class == EffectClass::Hard && prepared.is_none() {
+            out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
+            return Ok(());
+        }
+        let before = prepared.cloned().unwrap_or(Value::Null);
+        if !self.claim(run, step, &before, around, out)? {
+            return Ok(());
+        }
+        self.intend(run, step, before, counted, around, out)
+    }
+
+    fn intend(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        before: Value,
+        counted: bool,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let attempt = self.run(run).map_or(0, |r| r.attempts(&step.id)) + 1;
+        // One key for all attempts of what may be repeated; a password drawn anew is another effect.
+        let generation = if step.idempotent { 0 } else { attempt };
+        let key = EffectKey::of(run, &step.id, generation);
+        let patience = around.rules.lease
+            + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
+        let event = Event::Intended {
+            step: step.id.clone(),
+            key,
+            attempt,
+            settle_by: around.now + patience,
+            before: before.clone(),
+        };
+        self.record(out, around.now, run, event)?;
+        out.counts_revocation |= counted;
+        if attempt == 1 {
+            let detail = json!({"run": run, "step": step.id, "action": step.action, "key": key.to_string()});
+            out.notes.push(Note { verb: "effect.intended", detail });
+        }
+        out.deeds.push(Deed::Effect { run, step: step.id.clone(), key, attempt, before, intended_at: around.now });
+        Ok(())
+    }
+
+    fn tell_of_refusal(&mut self, step: &Step, reason: &str, around: &Around<'_>, out: &mut Output) {
+        if step.action == REVOKE {
+            self.ask_beside(
+                "A break-glass identity was named by an alert",
+                format!("{reason}. If the alert is true, the tenant's last key is in other hands: act by hand, now, under your emergency procedure. Then report this done."),
+                around,
+                out,
+            );
+        }
+    }
+
+    /// Law 3: the sessions were revoked, accepted by Graph, after the latest activity of this case.
+    pub fn is_contained(&self) -> bool {
+        let latest = self.doc.case.as_ref().map(|case| case.latest_activity);
+        let revoke_open = self.has_revoke_in_flight() || !self.doc.pending.is_empty();
+        !revoke_open && latest.is_some_and(|latest| self.doc.last_revoke.is_some_and(|left| left >= latest))
+    }
+
+    /// The same effect open in another run of the case, or executed after this run's activity, is joined.
+    fn join(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<bool, Illegal> {
+        let Some(mine) = self.run(run) else { return Ok(false) };
+        if step.class == EffectClass::Read && step.action != MANUAL {
+            return Ok(false);
+        }
+        let activity = mine.activity;
+        let mode = mine.mode;
+        let other =
+            self.runs.iter().take_while(|other| other.id != run).filter(|other| other.mode == mode).find_map(|other| {
+                let same = |(s, state): &(&Step, &StepState)| {
+                    s.action == step.action
+                        && s.with == step.with
+                        && match state {
+                            StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
+                            StepState::Todo | StepState::Parked { .. } => {
+                                other.is_open() && s.follows.is_none() && s.approval.is_none()
+                            }
+                            state => other.is_open() && !state.is_settled() && s.follows.is_none(),
+                        }
+                };
+                other.steps().find(same).map(|(s, _)| (other.id, s.id.clone()))
+            });
+        match other {
+            Some((other_run, other))
+                if matches!(self.state(run, &step.id), StepState::Todo | StepState::Ready { .. }) =>
+            {
+                let event = Event::Joined { step: step.id.clone(), run: other_run, other };
+                self.record(out, around.now, run, event)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Claims the row of the task that approved this step. False: not now (or never; then the step says why).
+    fn claim(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        prepared: &Value,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<bool, Illegal> {
+        let now_binding =
+            self.tasks.values().find(|t| t.run == Some(run) && t.rows.iter().any(|row| row.step == step.id.0));
+        let Some(task) = now_binding.map(|t| t.id) else { return Ok(true) };
+        let Some((of_run, _)) = self.spec(run, &step.id) else { return Ok(false) };
+        let steps: Vec<String> = self.tasks[&task].rows.iter().map(|row| row.step.clone()).collect();
+        let rows: Vec<(String, Value)> = steps
+            .iter()
+            .filter_map(|id| of_run.plan.step(&StepId(id.clone())).map(|s| (s.action.clone(), s.with.clone())))
+            .collect();
+        let playbook = task::Playbook {
+            name: of_run.plan.name.clone(),
+            version: u64::from(of_run.plan.version),
+            hash: of_run.plan_hash.clone(),
+        };
+        let closed =
+            prepared.get("risk_state").and_then(Value::as_str).filter(|s| matches!(*s, "dismissed" | "confirmedSafe"));
+        let claim = task::Claim {
+            step: step.id.0.clone(),
+            fence: self.tasks[&task].fence + 1,
+            now: task::Binding { identity: Some(self.identity.clone()), playbook: Some(playbook), rows },
+            target_changed: prepared.get("target_changed").and_then(Value::as_str).map(str::to_owned),
+            risk_closed: closed.map(|state| format!("the risk was {state} meanwhile")),
+            lost: Vec::new(),
+            browser_seen: (around.presence)(task),
+        };
+        let Some(row_task) = self.tasks.get_mut(&task) else { return Ok(false) };
+        let answer = row_task.apply(task::Event::Claim(Box::new(claim)), around.now);
+        match answer {
+            Ok(_) => {
+                out.tasks.insert(task);
+                let claimed = matches!(row_task.state, task::State::Claimed { .. });
+                Ok(claimed)
+            }
+            Err(task::Refused::NotYet { .. } | task::Refused::TooLate { .. }) => Ok(false),
+            Err(refused) => {
+                let detail = json!({"task": task, "step": step.id, "why": refused.to_string()});
+                out.notes.push(Note { verb: "claim.refused", detail });
+                if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
+                    let fault = Fault::refuse("OUST-T-CLAIM", refused.to_string());
+                    self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn close_run(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let Some(mine) = self.run(run).filter(|r| r.is_open() && r.collect_ended) else { return Ok(()) };
+        if !mine.steps().all(|(_, state)| state.is_settled()) {
+            return Ok(());
+        }
+        let stopped = mine
+            .steps()
+            .any(|(_, s)| matches!(s, StepState::Skipped { reason } if reason.contains("on_failure: stop")));
+        let (end, reason) = if stopped {
+            (End::Stopped, "a step failed and says stop")
+        } else {
+            (End::Finished, "every step is settled")
+        };
+        self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })
+    }
+
+    /// A case closes when no run, task, unknown effect or unrevealed secret of it is open (contract §4).
+    fn close_case(&mut self, around: &Around<'_>, out: &mut Output) {
+        let busy = self.runs.iter().any(Run::is_open)
+            || self.tasks.values().any(|task| !task.state.is_terminal())
+            || !self.doc.pending.is_empty()
+            || self.doc.read_back.is_some();
+        let unchanged = self.doc.case.as_ref().is_none_or(|case| case.unchanged);
+        if busy || unchanged {
+            return;
+        }
+        if let Some(case) = self.doc.case.take() {
+            let playbooks = case.playbooks.clone();
+            self.doc.last_case =
+                (case.mode == Mode::Enforce).then(|| LastCase { id: case.id, closed_at: around.now, playbooks });
+            out.notes.push(Note { verb: "case.closed", detail: json!({"case": case.id}) });
+            out.case_closed = Some(case);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Raising tasks, and reading their answers back into runs. A task is a row of its own; a run only knows its id.
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::super::ids::{RunId, TaskId};
+use super::super::plan::{EffectClass, MANUAL, RESET, Step, StepId};
+use super::super::run::{Event, Illegal, Mode, StepState, Verdict};
+use super::super::task::{self, Class, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Task};
+use super::{Around, Output, Person};
+
+/// Who may answer where no policy is written: any approver, without a deadline.
+fn open_policy() -> Policy {
+    Policy {
+        reviewers: vec!["role:approver".into(), "role:admin".into()],
+        approve: 1,
+        deny: 1,
+        decide_within: None,
+        escalate: None,
+        execute_within: None,
+        fresh_at_claim: false,
+    }
+}
+
+impl Person {
+    /// One task for consecutive steps under one policy, a row each.
+    pub(super) fn ask_approval(
+        &mut self,
+        run: RunId,
+        policy: &str,
+        steps: &[StepId],
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let rows = self.rows(run, steps);
+        let names: Vec<&str> = rows.iter().map(|row| row.action.as_str()).collect();
+        let title = format!("Approve: {}", names.join(", "));
+        let mut policy = around.rules.policies.get(policy).cloned().unwrap_or_else(open_policy);
+        let revealing = rows.iter().any(|row| row.reveals);
+        policy.execute_within.get_or_insert(if revealing {
+            Policy::EXECUTE_WITHIN_REVEALING
+        } else {
+            Policy::EXECUTE_WITHIN
+        });
+        self.ask(run, Kind::Approval, title, None, policy, rows, steps, around, out)
+    }
+
+    /// A `when` that could not be decided: run it or skip it.
+    pub(super) fn ask_undecided(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        error: &str,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let steps = [step.id.clone()];
+        let rows = self.rows(run, &steps);
+        let policy = step.approval.as_ref().and_then(|name| around.rules.policies.get(name)).cloned();
+        let title = format!("Could not decide {}: run or skip", step.id);
+        let text = format!("Could not decide: {error}; run or skip. Approve runs the step, deny skips it.");
+        self.ask(run, Kind::Undecided, title, Some(text), policy.unwrap_or_else(open_policy), rows, &steps, around, out)
+    }
+
+    /// Something to be done by hand instead of (or as) a step.
+    pub(super) fn ask_manual(
+        &mut self,
+        run: RunId,
+        step: &StepId,
+        title: String,
+        instructions: String,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let steps = [step.clone()];
+        self.ask(run, Kind::Manual, title, Some(instructions), open_policy(), Vec::new(), &steps, around, out)
+    }
+
+    /// Something to be done by hand beside the steps: no step waits for it.
+    pub(super) fn ask_beside(&mut self, title: &str, instructions: String, around: &Around<'_>, out: &mut Output) {
+        let open = |t: &Task| t.kind == Kind::Manual && t.title == title && !t.state.is_terminal();
+        if self.tasks.values().any(open) {
+            return;
+        }
+        self.raise(Kind::Manual, title.to_owned(), Some(instructions), open_policy(), None, Vec::new(), around, out);
+    }
+
+    /// Nobody could decide by rule: a human has to look.
+    pub(super) fn ask_held(&mut self, title: String, instructions: String, around: &Around<'_>, out: &mut Output) {
+        self.raise(Kind::Held, title, Some(instructions), open_policy(), None, Vec::new(), around, out);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private funnel for every kind of task")]
+    fn ask(
+        &mut self,
+        run: RunId,
+        kind: Kind,
+        title: String,
+        instructions: Option<String>,
+        policy: Policy,
+        rows: Vec<Row>,
+        steps: &[StepId],
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let task = self.raise(kind, title, instructions, policy, Some(run), rows, around, out);
+        for step in steps {
+            self.record(out, around.now, run, Event::Asked { step: step.clone(), task })?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private funnel for every kind of task")]
+    fn raise(
+        &mut self,
+        kind: Kind,
+        title: String,
+        instructions: Option<String>,
+        policy: Policy,
+        run: Option<RunId>,
+        rows: Vec<Row>,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> TaskId {
+        let snapshot = self.snapshot(around, run);
+        let of_run = run.and_then(|id| self.run(id));
+        let task = Task::open(New {
+            id: TaskId::new((around.mint)()),
+            kind,
+            title,
+            policy,
+            created_at: around.now,
+            snapshot,
+            shadow: of_run.map_or(around.rules.mode, |run| run.mode) == Mode::Shadow,
+            identity: Some(self.identity.clone()),
+            case: self.doc.case.as_ref().map(|case| case.id),
+            run,
+            instructions,
+            requester: None,
+            playbook: of_run.map(|run| Playbook {
+                name: run.plan.name.clone(),
+                version: u64::from(run.plan.version),
+                hash: run.plan_hash.clone(),
+            }),
+            rows,
+        });
+        let id = task.id;
+        self.tasks.insert(id, task);
+        out.tasks.insert(id);
+        id
+    }
+
+    fn rows(&self, run: RunId, steps: &[StepId]) -> Vec<Row> {
+        let Some(run) = self.run(run) else { return Vec::new() };
+        let row = |step: &Step| Row {
+            step: step.id.0.clone(),
+            action: step.action.clone(),
+            params: step.with.clone(),
+            class: class(step.class),
+            reveals: step.reveals,
+            progress: task::Progress::default(),
+        };
+        steps.iter().filter_map(|id| run.plan.step(id)).map(row).collect()
+    }
+
+    /// The evidence as it is now: the case's signals and what the run collected, by id and hash.
+    fn snapshot(&mut self, around: &Around<'_>, run: Option<RunId>) -> Snapshot {
+        let mut items: Vec<SnapshotItem> = Vec::new();
+        let mut number = 0;
+        if let Some(case) = &mut self.doc.case {
+            case.snapshots += 1;
+            number = case.snapshots;
+            items
+                .extend(case.evidence.iter().map(|(id, hash)| SnapshotItem { id: id.to_string(), hash: hash.clone() }));
+        }
+        if let Some(run) = run.and_then(|id| self.run(id)) {
+            items.extend(run.results.iter().map(|(step, result)| SnapshotItem {
+                id: format!("{}/{step}", run.id),
+                hash: hex(&Sha256::digest(result.to_string().as_bytes())),
+            }));
+        }
+        Snapshot { number, taken_at: around.now, items }
+    }
+
+    /// Lets clocks act on tasks (escalate, expire, lapse; never release), and carries answers into the runs.
+    pub(super) fn read_answers(&mut self, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        for task in self.tasks.values_mut() {
+            if task.next_due().is_some_and(|due| due <= around.now) && task.apply(task::Event::Tick, around.now).is_ok()
+            {
+                out.tasks.insert(task.id);
+            }
+        }
+        let mut answers: Vec<(RunId, Event)> = Vec::new();
+        for run in self.runs.iter().filter(|run| run.is_open()) {
+            for (step, state) in run.steps() {
+                let task = match state {
+                    StepState::Waiting { task } | StepState::Ready { task: Some(task) } => task,
+                    _ => continue,
+                };
+                let ready = matches!(state, StepState::Ready { .. });
+                if let Some(verdict) = self.tasks.get(task).and_then(|task| answer(task, step)) {
+                    if !(ready && verdict == Verdict::Go) {
+                        answers.push((run.id, Event::Answered { step: step.id.clone(), task: *task, verdict }));
+                    }
+                }
+            }
+        }
+        for (run, event) in answers {
+            self.note_unchanged(run, &event);
+            self.record(out, around.now, run, event)?;
+        }
+        Ok(())
+    }
+
+    /// Law 4: an expiry closes the task; the case stays open as "contained, password unchanged".
+    fn note_unchanged(&mut self, run: RunId, event: &Event) {
+        let Event::Answered { step, verdict: Verdict::Expired | Verdict::Lapsed, .. } = event else { return };
+        let of_run = self.runs.iter().find(|r| r.id == run);
+        let resets = of_run.and_then(|r| r.plan.step(step)).is_some_and(|s| s.class == EffectClass::Hard);
+        let shadow = of_run.is_some_and(|r| r.mode == Mode::Shadow);
+        if let (true, false, Some(case)) = (resets, shadow, &mut self.doc.case) {
+            case.unchanged = true;
+        }
+    }
+
+    /// Guests, synced and federated people cannot be reset by a call: the exact instructions instead.
+    pub(super) fn manual_reset_text(&self, run: RunId) -> Option<String> {
+        let read = self.run(run)?.results.get("read_user")?;
+        if read.get("guest").and_then(Value::as_bool) == Some(true) {
+            return Some(GUEST_RESET.into());
+        }
+        (read.get("synced").and_then(Value::as_bool) == Some(true)).then(|| SYNCED_RESET.into())
+    }
+}
+
+/// Exact instructions for a person mastered in Active Directory (facts: graph §4.2, sentinel §5.1).
+pub const SYNCED_RESET: &str = "This person is mastered in Active Directory; Entra refuses a password from here. In Active Directory: 1. disable the account or keep it in sight; 2. reset the password twice, with \"user must change password at next logon\"; 3. wait for (or start) a sync; 4. report this done: oust revokes the sessions again.";
+/// Exact instructions for a guest.
+pub const GUEST_RESET: &str = "This person is a guest; the home tenant owns password and sessions. 1. Tell the home tenant's security team; 2. remove the guest's access here or block sign-in until they confirm; 3. report this done.";
+
+fn class(class: EffectClass) -> Class {
+    match class {
+        EffectClass::Read => Class::Read,
+        EffectClass::Soft => Class::Soft,
+        EffectClass::Hard => Class::Hard,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a task's state means for one of its steps; `None` while it waits.
+fn answer(task: &Task, step: &Step) -> Option<Verdict> {
+    if task.kind == Kind::Undecided && matches!(task.state, State::Denied { .. }) {
+        return Some(Verdict::Done);
+    }
+    if let Some(withdrawn) = task.approval.as_ref().and_then(|approval| approval.withdrawn.as_ref()) {
+        let row = task.rows.iter().find(|row| row.step == step.id.0);
+        if row.is_none_or(|row| matches!(row.progress, task::Progress::Waiting | task::Progress::Skipped { .. })) {
+            return Some(verdict_of(withdrawn));
+        }
+    }
+    match &task.state {
+        State::Pending | State::Escalated { .. } => None,
+        State::Executed { .. } if matches!(task.kind, Kind::Manual) || step.action == MANUAL => Some(Verdict::Done),
+        state @ (State::Denied { .. }
+        | State::Expired { .. }
+        | State::Cancelled { .. }
+        | State::Revoked { .. }
+        | State::Lapsed { .. }) => Some(verdict_of(state)),
+        _ => Some(Verdict::Go),
+    }
+}
+
+fn verdict_of(state: &State) -> Verdict {
+    match state {
+        State::Denied { .. } => Verdict::Denied,
+        State::Expired { .. } => Verdict::Expired,
+        State::Revoked { .. } => Verdict::Revoked,
+        State::Lapsed { .. } => Verdict::Lapsed,
+        State::Cancelled { .. } => Verdict::Cancelled,
+        _ => Verdict::Go,
+    }
+}
+
+/// Parameters of a manual step.
+pub(super) fn manual_text(step: &Step) -> (String, String) {
+    let text = |key: &str| step.with.get(key).and_then(Value::as_str).map(str::to_owned);
+    let instructions = text("instructions").unwrap_or_else(|| "See the playbook.".into());
+    (text("title").unwrap_or_else(|| format!("By hand: {}", step.id)), instructions)
+}
+
+/// True for the action that gives a person a new password.
+pub(super) fn is_reset(step: &Step) -> bool {
+    step.action == RESET
+}
+
+/// Audit detail of a step.
+pub(super) fn about(run: RunId, step: &StepId) -> Value {
+    json!({"run": run, "step": step})
+}

@@ -1,0 +1,334 @@
+//! One person and everything that is going on about them: watermark, open case, its runs and tasks.
+//!
+//! `arrive` takes a signal, `settle` the result of a call, `advance` decides what is next. All are pure: they change
+//! the value in hand and say in an `Output` what must be written and, once that is durable, done. Live execution and
+//! recovery use the same functions; a person in memory is only ever a cache of what the store holds.
+
+mod advance;
+mod arrive;
+mod ask;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::guard;
+use super::identity::Identity;
+use super::ids::{CaseId, RunId, SignalId, TaskId};
+use super::ledger::EffectKey;
+use super::plan::{Plan, StepId};
+use super::run::{Entry, Event, Illegal, Mode, Run};
+use super::signal::{Kind, Risk};
+use super::task::{Policy, Task};
+
+pub use arrive::{Arrival, PlanRef, Taken};
+pub use settle::{Answer, Settled};
+
+/// Evaluates conditions; the expression language lives above the ground.
+pub trait Conditions {
+    /// # Errors
+    /// Why it cannot be decided (missing data is an error, not false).
+    fn holds(&self, source: &str, context: &Value) -> Result<bool, String>;
+}
+
+/// The instant all sessions older than it are dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    pub at: Timestamp,
+    /// Read back from Graph; until then `at` is the instant the accepted call left, minus 5 s (contract §13.2).
+    pub verified: bool,
+}
+
+/// An accepted revoke that is not read back yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadBack {
+    pub run: RunId,
+    pub step: StepId,
+    pub left_at: Timestamp,
+    pub attempt: u32,
+    pub next_at: Timestamp,
+}
+
+/// What identifies the intruder in later sign-ins; bounded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traces {
+    pub ips: BTreeSet<String>,
+    pub devices: BTreeSet<String>,
+    pub sessions: BTreeSet<String>,
+}
+
+impl Traces {
+    const MOST: usize = 64;
+
+    fn merge(&mut self, other: &Traces) {
+        for (mine, theirs) in
+            [(&mut self.ips, &other.ips), (&mut self.devices, &other.devices), (&mut self.sessions, &other.sessions)]
+        {
+            let room = Self::MOST.saturating_sub(mine.len());
+            mine.extend(theirs.iter().take(room).cloned());
+        }
+    }
+}
+
+/// The watch over sign-ins newer than the revoke (contract §4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    pub last_revoke: Timestamp,
+    /// Until the reset is executed.
+    pub continuous: bool,
+    /// The second look after 15 and 60 minutes: how many were taken.
+    pub looks: u8,
+    pub next_at: Timestamp,
+    pub traces: Traces,
+    pub kind: Kind,
+}
+
+/// The open case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub id: CaseId,
+    pub opened_at: Timestamp,
+    pub received_at: Timestamp,
+    pub kinds: BTreeSet<Kind>,
+    pub risk: Risk,
+    pub mode: Mode,
+    pub signals: u32,
+    pub latest_activity: Timestamp,
+    /// Names of the playbooks that ran.
+    pub playbooks: BTreeSet<String>,
+    pub runs: Vec<RunId>,
+    /// Signal ids with their content hashes, for evidence snapshots; the newest 200.
+    pub evidence: Vec<(SignalId, String)>,
+    pub snapshots: u32,
+    pub traces: Traces,
+    /// The home tenant owns the sessions.
+    #[serde(default)]
+    pub guest: bool,
+    /// A task expired or lapsed: contained, password unchanged, until a human closes it (law 4).
+    #[serde(default)]
+    pub unchanged: bool,
+    #[serde(default)]
+    pub revoke_accepted_at: Option<Timestamp>,
+    #[serde(default)]
+    pub revoke_verified_at: Option<Timestamp>,
+    #[serde(default)]
+    pub reset_at: Option<Timestamp>,
+}
+
+/// What remains of a closed case: enough to know whether a late signal brings anything new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCase {
+    pub id: CaseId,
+    pub closed_at: Timestamp,
+    pub playbooks: BTreeSet<String>,
+}
+
+/// The part of a person that is stored as one document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Doc {
+    pub watermark: Option<Watermark>,
+    /// When the last accepted revoke left.
+    pub last_revoke: Option<Timestamp>,
+    pub read_back: Option<ReadBack>,
+    pub case: Option<Case>,
+    pub last_case: Option<LastCase>,
+    /// Signals that met a revoke in flight; judged when it settles.
+    pub pending: Vec<Arrival>,
+    pub watch: Option<Watch>,
+}
+
+/// A person in hand.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub identity: Identity,
+    pub doc: Doc,
+    /// Runs of the open case, oldest first.
+    pub runs: Vec<Run>,
+    pub tasks: BTreeMap<TaskId, Task>,
+}
+
+/// Numbers and policies the decisions need.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub mode: Mode,
+    pub policies: BTreeMap<String, Policy>,
+    /// Older activity opens a task instead of acting.
+    pub max_age: SignedDuration,
+    pub collect_limit: SignedDuration,
+    /// How long after a case a covered signal still counts as belonging to it.
+    pub aftermath: SignedDuration,
+    /// Longest life of a lease; an orphaned intent is judged only after it and the call's deadline.
+    pub lease: SignedDuration,
+    /// Pause between two readings of the watch.
+    pub watch_every: SignedDuration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Shadow,
+            policies: BTreeMap::new(),
+            max_age: SignedDuration::from_hours(72),
+            collect_limit: SignedDuration::from_secs(20),
+            aftermath: SignedDuration::from_hours(7 * 24),
+            lease: SignedDuration::from_secs(3),
+            watch_every: SignedDuration::from_secs(10),
+        }
+    }
+}
+
+/// Everything outside the person that a decision looks at.
+pub struct Around<'a> {
+    pub now: Timestamp,
+    pub rules: &'a Rules,
+    pub guard: &'a guard::Facts,
+    pub conditions: &'a dyn Conditions,
+    /// Steps this process is performing right now.
+    pub running: &'a BTreeSet<(RunId, StepId)>,
+    /// Hard steps whose subject was read fresh, with what was read.
+    pub prepared: &'a BTreeMap<(RunId, StepId), Value>,
+    /// When the browser of a task's recipient was last seen.
+    pub presence: &'a dyn Fn(TaskId) -> Option<Timestamp>,
+    /// Intents of other processes are void for certain (embedded store).
+    pub orphans_are_certain: bool,
+    /// Draws ids; the ground draws none itself.
+    pub mint: &'a dyn Fn() -> Uuid,
+}
+
+impl std::fmt::Debug for Around<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Around").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// What is to be done outside once the output is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deed {
+    /// Send the effect whose intent this output holds.
+    Effect { run: RunId, step: StepId, key: EffectKey, attempt: u32, before: Value, intended_at: Timestamp },
+    /// A read: no intent, may be repeated.
+    Read { run: RunId, step: StepId },
+    /// Read the subject fresh before a hard effect.
+    Prepare { run: RunId, step: StepId },
+    /// Find out what became of an unknown effect.
+    Verify { run: RunId, step: StepId, key: EffectKey, before: Value, intended_at: Timestamp },
+    /// Read the revoke back.
+    ReadBack,
+}
+
+/// Something worth an audit line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Note {
+    pub verb: &'static str,
+    pub detail: Value,
+}
+
+/// What must be written in one transaction, and done after it.
+#[derive(Debug, Default)]
+pub struct Output {
+    pub journal: Vec<(RunId, u64, Entry)>,
+    /// Tasks created or changed.
+    pub tasks: BTreeSet<TaskId>,
+    pub runs_touched: BTreeSet<RunId>,
+    pub outcomes: Vec<(SignalId, Taken)>,
+    pub deeds: Vec<Deed>,
+    pub notes: Vec<Note>,
+    /// A first revoke is intended: count the person against the tenant's cap in the same transaction.
+    pub counts_revocation: bool,
+    /// Parked by the blast radius: the tenant's release task must exist.
+    pub parked_by_cap: bool,
+    pub case_closed: Option<Case>,
+    /// Ciphertexts to delete.
+    pub drop_secrets: Vec<TaskId>,
+}
+
+impl Output {
+    /// True when there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.journal.is_empty()
+            && self.tasks.is_empty()
+            && self.outcomes.is_empty()
+            && self.notes.is_empty()
+            && self.case_closed.is_none()
+    }
+}
+
+impl Person {
+    /// A person never seen.
+    pub fn new(identity: Identity) -> Self {
+        Self { identity, doc: Doc::default(), runs: Vec::new(), tasks: BTreeMap::new() }
+    }
+
+    /// A person as stored: the document, and each run's journal folded.
+    ///
+    /// # Errors
+    /// `Illegal` when a journal is corrupt.
+    pub fn restore(
+        identity: Identity,
+        doc: Doc,
+        journals: Vec<(RunId, CaseId, Arc<Plan>, Vec<Entry>)>,
+        tasks: Vec<Task>,
+    ) -> Result<Self, Illegal> {
+        let runs = journals
+            .into_iter()
+            .map(|(id, case, plan, journal)| Run::replay(id, case, plan, &journal))
+            .collect::<Result<_, _>>()?;
+        let tasks = tasks.into_iter().map(|task| (task.id, task)).collect();
+        Ok(Self { identity, doc, runs, tasks })
+    }
+
+    /// The run of this id, if it belongs to the open case.
+    pub fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// Appends an event to a run's journal.
+    fn record(&mut self, out: &mut Output, now: Timestamp, run: RunId, event: Event) -> Result<(), Illegal> {
+        let Some(run) = self.runs.iter_mut().find(|r| r.id == run) else { return Ok(()) };
+        let entry = Entry { at: now, event };
+        run.apply(&entry)?;
+        out.journal.push((run.id, run.len, entry));
+        out.runs_touched.insert(run.id);
+        Ok(())
+    }
+
+    /// Everything up to this instant is already revoked.
+    pub fn covers(&self, activity: Timestamp) -> bool {
+        self.doc.watermark.is_some_and(|mark| activity <= mark.at)
+    }
+
+    /// One word for lists: where the containment stands.
+    pub fn case_word(&self) -> &'static str {
+        use super::run::StepState as S;
+        let Some(case) = &self.doc.case else { return "closed" };
+        let any = |wanted: fn(&S) -> bool| {
+            self.runs
+                .iter()
+                .flat_map(|run| run.steps())
+                .any(|(step, state)| step.action == super::plan::REVOKE && wanted(state))
+        };
+        if any(|s| matches!(s, S::Refused { .. } | S::Failed { .. })) && case.revoke_accepted_at.is_none() {
+            "not_contained"
+        } else if any(|s| matches!(s, S::Parked { .. })) {
+            "parked"
+        } else if case.guest {
+            "not_contained_guest"
+        } else if case.unchanged {
+            "password_unchanged"
+        } else if case.revoke_verified_at.is_some() {
+            "contained"
+        } else if case.revoke_accepted_at.is_some() {
+            "revoke_accepted"
+        } else {
+            "open"
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The result of a call comes back: fold it, move the watermark, decide what it means.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::super::ids::RunId;
+use super::super::ledger::{Disposition, Fault};
+use super::super::plan::{EffectClass, OnFailure, Phase, RESET, REVOKE, Step, StepId};
+use super::super::run::{Event, Illegal, Mode, StepState};
+use super::super::task;
+use super::ask::about;
+use super::{Around, Note, Output, Person, ReadBack, Watch, Watermark};
+
+/// What came back from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Done {
+        result: Value,
+        request_id: Option<String>,
+        left_at: Timestamp,
+    },
+    /// `retry_at` is when a repetition would be due by the retry policy.
+    Fault {
+        fault: Fault,
+        retry_at: Timestamp,
+    },
+    /// An unknown effect was looked at: it took effect.
+    Applied(Value),
+    /// It did not.
+    NotApplied,
+    /// It cannot be told for good.
+    Undetermined(String),
+    /// The look itself failed; look again at `verify_at`.
+    StillUnknown {
+        fault: Fault,
+        verify_at: Timestamp,
+    },
+    /// `signInSessionsValidFromDateTime`, read back.
+    SessionsValidFrom(Option<Timestamp>),
+}
+
+/// A call that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    pub run: RunId,
+    pub step: StepId,
+    pub answer: Answer,
+}
+
+/// An unverified watermark trails the accepted call by this much (contract §13.2).
+pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// When an accepted revoke is read back: at once, then with growing patience; minutes of lag are normal.
+const READ_BACK_AFTER: [i64; 9] = [0, 1, 3, 10, 30, 60, 120, 300, 600];
+
+impl Person {
+    /// Folds what came back.
+    ///
+    /// # Errors
+    /// `Illegal` when the answer does not fit the journal (a late answer of a lost lease).
+    pub fn settle(&mut self, settled: Settled, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let Settled { run, step, answer } = settled;
+        if let Answer::SessionsValidFrom(valid_from) = answer {
+            return self.read_back(valid_from, around, out);
+        }
+        let Some(spec) = self.run(run).and_then(|r| r.plan.step(&step)).cloned() else { return Ok(()) };
+        match answer {
+            Answer::Done { result, request_id, left_at } => {
+                self.done(run, &spec, result, request_id, left_at, around, out)
+            }
+            Answer::Applied(result) => {
+                let at = match self.run(run).map(|r| r.state(&step)) {
+                    Some(StepState::Unknown { at, .. } | StepState::Intended { at, .. }) => *at,
+                    _ => around.now,
+                };
+                self.task_event(run, &step, around, out, |s, _| task::Event::Verified { step: s, applied: true });
+                self.done(run, &spec, result, None, at, around, out)
+            }
+            Answer::NotApplied => {
+                self.task_event(run, &step, around, out, |s, _| task::Event::Verified { step: s, applied: false });
+                let fault = Fault::retry(
+                    "OUST-E-NOTAPPLIED",
+                    "The call had no effect; it is tried again while its approval stands.",
+                );
+                let again = self.run(run).is_some_and(|r| r.attempts(&step) < spec.attempts);
+                self.failed(run, &spec, fault, again.then_some(around.now), around, out)
+            }
+            Answer::Undetermined(why) => {
+                let fault = Fault { disposition: Disposition::Unknown, ..Fault::refuse("OUST-E-UNKNOWN", why) };
+                out.notes.push(Note { verb: "effect.unknown", detail: about(run, &step) });
+                self.record(out, around.now, run, Event::Unknown { step, fault, verify_at: None })
+            }
+            Answer::Fault { fault, retry_at } => self.fault(run, &spec, fault, retry_at, around, out),
+            Answer::StillUnknown { fault, verify_at } => {
+                self.record(out, around.now, run, Event::Unknown { step, fault, verify_at: Some(verify_at) })
+            }
+            Answer::SessionsValidFrom(_) => Ok(()),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one accepted answer")]
+    fn done(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        result: Value,
+        request_id: Option<String>,
+        left_at: Timestamp,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let event = Event::Done { step: step.id.clone(), result, request_id, left_at };
+        self.record(out, around.now, run, event)?;
+        if step.class != EffectClass::Read {
+            out.notes.push(Note { verb: "effect.applied", detail: about(run, &step.id) });
+            self.task_event(run, &step.id, around, out, |step, fence| task::Event::Executed { step, fence });
+        }
+        if step.action == REVOKE {
+            self.revoked(run, step, left_at, around);
+        }
+        if step.action == RESET {
+            if let Some(case) = &mut self.doc.case {
+                case.reset_at = Some(left_at);
+                case.unchanged = false;
+            }
+            if let Some(watch) = &mut self.doc.watch {
+                watch.continuous = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn revoked(&mut self, run: RunId, step: &Step, left_at: Timestamp, around: &Around<'_>) {
+        let at = left_at - MARGIN;
+        if self.doc.watermark.is_none_or(|mark| mark.at < at) {
+            self.doc.watermark = Some(Watermark { at, verified: false });
+        }
+        self.doc.last_revoke = Some(self.doc.last_revoke.map_or(left_at, |last| last.max(left_at)));
+        self.doc.read_back = Some(ReadBack { run, step: step.id.clone(), left_at, attempt: 0, next_at: around.now });
+        let Some(case) = &mut self.doc.case else { return };
+        case.revoke_accepted_at.get_or_insert(around.now);
+        let continuous = case.reset_at.is_none();
+        let kind = case.kinds.iter().next().copied().unwrap_or(super::super::signal::Kind::Other);
+        self.doc.watch = Some(Watch {
+            last_revoke: left_at,
+            continuous,
+            looks: 0,
+            next_at: around.now + around.rules.watch_every,
+            traces: case.traces.clone(),
+            kind,
+        });
+    }
+
+    fn fault(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        fault: Fault,
+        retry_at: Timestamp,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        match fault.disposition {
+            Disposition::Unknown if step.class != EffectClass::Read => {
+                out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });
+                if !step.idempotent {
+                    self.task_event(run, &step.id, around, out, |step, fence| task::Event::Unknown { step, fence });
+                }
+                let step = step.id.clone();
+                self.record(out, around.now, run, Event::Unknown { step, fault, verify_at: Some(retry_at) })
+            }
+            Disposition::Refuse if self.keeps_retrying(run, step) && !is_nobody(&fault) => {
+                self.escalate(run, step, &fault, around, out);
+                let patient = around.now + SignedDuration::from_secs(30);
+                self.failed(run, step, fault, Some(patient.max(retry_at)), around, out)
+            }
+            Disposition::Refuse => self.refused(run, step, fault, around, out),
+            Disposition::Retry { .. } | Disposition::Unknown => {
+                let made = self.run(run).map_or(0, |r| r.attempts(&step.id));
+                let read = u32::from(step.class == EffectClass::Read);
+                let again = self.keeps_retrying(run, step) || made + read < step.attempts;
+                if again && made + read >= step.attempts {
+                    self.escalate(run, step, &fault, around, out);
+                }
+                self.failed(run, step, fault, again.then_some(retry_at), around, out)
+            }
+        }
+    }
+
+    /// Containment, and a revoke that law 3 requires, never give up.
+    fn keeps_retrying(&self, _run: RunId, step: &Step) -> bool {
+        step.class != EffectClass::Read
+            && (step.follows.is_some() || (step.phase == Phase::Contain && step.on_failure == OnFailure::Escalate))
+    }
+
+    fn refused(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        fault: Fault,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let by_hand = match fault.code.as_str() {
+            "OUST-R-SYNCED" | "OUST-R-GUEST" | "OUST-R-FEDERATED" => Some("Reset the password by hand"),
+            "OUST-A-GONE" => Some("This version no longer knows a step of a pinned playbook"),
+            _ => None,
+        };
+        if let Some(title) = by_hand {
+            let text = fault.message.clone();
+            self.ask_beside(title, text, around, out);
+        } else if step.action == REVOKE && is_nobody(&fault) && step.phase == Phase::Contain {
+            self.ask_held(
+                "Nobody to contain: Graph knows no such user".into(),
+                "The alert named an object id that is no user of this tenant (deleted, a service principal, or another tenant's). Find out who is meant and contain them by hand, or close this.".into(),
+                around,
+                out,
+            );
+        }
+        self.failed(run, step, fault, None, around, out)
+    }
+
+    fn failed(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        fault: Fault,
+        retry_at: Option<Timestamp>,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        if step.class != EffectClass::Read {
+            let detail = json!({"run": run, "step": step.id, "code": fault.code, "retry_at": retry_at});
+            out.notes.push(Note { verb: "effect.failed", detail });
+            if retry_at.is_none() {
+                let reason = fault.message.clone();
+                self.task_event(run, &step.id, around, out, |step, fence| task::Event::Failed {
+                    step,
+                    fence,
+                    reason: reason.clone(),
+                    provably_no_effect: true,
+                });
+            }
+        }
+        self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at })
+    }
+
+    fn escalate(&mut self, run: RunId, step: &Step, fault: &Fault, around: &Around<'_>, out: &mut Output) {
+        out.notes.push(Note { verb: "step.escalated", detail: about(run, &step.id) });
+        let title = format!("{} keeps failing", step.action);
+        let text = format!(
+            "{} ({}). oust keeps trying by itself. Until it succeeds the sessions may be alive: do it by hand in the Entra admin centre, then report this done.",
+            fault.message, fault.code
+        );
+        self.ask_beside(&title, text, around, out);
+    }
+
+    /// Tells the approval of a step what became of it.
+    fn task_event(
+        &mut self,
+        run: RunId,
+        step: &StepId,
+        around: &Around<'_>,
+        out: &mut Output,
+        event: impl Fn(String, u64) -> task::Event,
+    ) {
+        let of_step = |t: &&mut task::Task| t.run == Some(run) && t.rows.iter().any(|row| row.step == step.0);
+        for task in self.tasks.values_mut().filter(of_step) {
+            if let Ok(consequences) = task.apply(event(step.0.clone(), task.fence), around.now) {
+                out.tasks.insert(task.id);
+                let drops = consequences.iter().any(|c| matches!(c, task::Consequence::DropSecret { .. }));
+                if drops {
+                    out.drop_secrets.push(task.id);
+                }
+            }
+        }
+    }
+
+    fn read_back(
+        &mut self,
+        valid_from: Option<Timestamp>,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let Some(mut reading) = self.doc.read_back.take() else { return Ok(()) };
+        if let Some(valid_from) = valid_from.filter(|at| *at >= reading.left_at - MARGIN) {
+            if self.doc.watermark.is_none_or(|mark| mark.at < valid_from) {
+                self.doc.watermark = Some(Watermark { at: valid_from, verified: true });
+            }
+            if let Some(case) = &mut self.doc.case {
+                case.revoke_verified_at = Some(around.now);
+            }
+            out.notes.push(Note { verb: "revoke.verified", detail: about(reading.run, &reading.step) });
+            return self.record(out, around.now, reading.run, Event::Verified { step: reading.step, at: valid_from });
+        }
+        reading.attempt += 1;
+        match READ_BACK_AFTER.get(reading.attempt as usize) {
+            Some(seconds) => {
+                reading.next_at = around.now + SignedDuration::from_secs(*seconds);
+                self.doc.read_back = Some(reading);
+            }
+            None => {
+                out.notes.push(Note { verb: "revoke.unverified", detail: about(reading.run, &reading.step) });
+                self.ask_beside(
+                    "Revoke accepted, but not visible",
+                    "Graph accepted the revoke, but signInSessionsValidFromDateTime has not moved for minutes. Check the person in the Entra admin centre and revoke by hand if it still has not.".into(),
+                    around,
+                    out,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// True when nothing with effects happens for this run.
+    pub(super) fn is_shadow(&self, run: RunId) -> bool {
+        self.run(run).is_some_and(|r| r.mode == Mode::Shadow)
+    }
+}
+
+/// Graph's 404 or 400 for an object id says that it is no user (contract §13.5).
+fn is_nobody(fault: &Fault) -> bool {
+    matches!(fault.status, Some(404 | 400))
+}

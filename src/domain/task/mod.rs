@@ -1,0 +1,503 @@
+//! A task: what waits for a human, and the machine that decides about it (facts: approvals §8).
+//!
+//! `apply` takes an event and `now` and says what follows, or why it refuses; the shell writes task, audit and wake in
+//! one transaction. A task is stored as JSON. A timer escalates, expires or lapses a task; it never releases an effect.
+//! Deliberately not here: challenges and their consumption, ciphertexts, notifications, conditional updates.
+
+mod digest;
+mod event;
+mod machine;
+mod reviewer;
+mod rules;
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use digest::{Binding, Digest, Snapshot, SnapshotItem};
+pub use event::{Ballot, Claim, Consequence, Event, Refusal, Refused, Verdict};
+pub use reviewer::{FRESH, Forbidden, Person, Reviewer, Role};
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::identity::Identity;
+use super::ids::{CaseId, RunId, TaskId};
+
+/// What a task asks of a human.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Approve or deny the gated steps in its rows.
+    Approval,
+    /// Do something by hand, then say done.
+    Manual,
+    /// Free the parked work of a tenant (blast radius), all of it, oldest first.
+    Release,
+    /// In scope, but nobody can be named, or the news is old, or containment could not be decided: act or close.
+    Held,
+    /// A step's `when` errored: run it or skip it.
+    Undecided,
+}
+
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: &'static [Kind] = &[Self::Approval, Self::Manual, Self::Release, Self::Held, Self::Undecided];
+
+    /// The word used in tables, logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::Manual => "manual",
+            Self::Release => "release",
+            Self::Held => "held",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Who else may decide, and when they are asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// After creation.
+    pub after: SignedDuration,
+    /// Added to the policy's reviewers from then on; same spelling as [`Policy::reviewers`].
+    pub to: Vec<String>,
+}
+
+/// How a task is decided. Fixed when the task is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// `group:<name>`, `role:<name>`, `reviewer:<id>` or a bare reviewer id. Whoever it is also needs the role
+    /// approver or admin.
+    pub reviewers: Vec<String>,
+    /// Distinct persons that must approve; 0 counts as 1.
+    pub approve: u32,
+    /// Distinct persons whose denial is final; 0 counts as 1.
+    pub deny: u32,
+    /// From creation. `None`: stays open until somebody decides (parked containment must not be forgotten).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decide_within: Option<SignedDuration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate: Option<Escalation>,
+    /// From approval until the last moment of a claim. `None`: does not lapse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execute_within: Option<SignedDuration>,
+    /// True: an approver who lost the entitlement meanwhile does not count at the claim. False: a vote stands.
+    #[serde(default)]
+    pub fresh_at_claim: bool,
+}
+
+impl Policy {
+    /// `execute_within` where a policy does not say (contract §6.2).
+    pub const EXECUTE_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+    /// The same for what reveals a secret.
+    pub const EXECUTE_WITHIN_REVEALING: SignedDuration = SignedDuration::from_mins(30);
+}
+
+/// How much an effect can hurt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    Read,
+    Soft,
+    Hard,
+}
+
+/// One step that waits for the decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The step's id in the run; unique within the task.
+    pub step: String,
+    pub action: String,
+    pub params: Value,
+    pub class: Class,
+    /// The step yields a secret for the reviewer's browser.
+    #[serde(default)]
+    pub reveals: bool,
+    #[serde(default)]
+    pub progress: Progress,
+}
+
+/// How far a row has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    #[default]
+    Waiting,
+    /// A worker is at it. `sealed`: its secret is stored, sealed to the reviewer's browser.
+    Claimed {
+        at: Timestamp,
+        fence: u64,
+        sealed: bool,
+    },
+    Executed {
+        at: Timestamp,
+    },
+    /// Without effect, provably.
+    Failed {
+        at: Timestamp,
+        reason: String,
+        may_retry: bool,
+    },
+    /// Sent, no answer; to be verified.
+    Unknown {
+        at: Timestamp,
+        fence: u64,
+        sealed: bool,
+    },
+    /// Executed; the secret waits. `until` is set by the first fetch.
+    Sealed {
+        at: Timestamp,
+        until: Option<Timestamp>,
+    },
+    Revealed {
+        at: Timestamp,
+    },
+    RevealExpired {
+        at: Timestamp,
+    },
+    /// Never executed: revoked, lapsed or cancelled before its turn.
+    Skipped {
+        at: Timestamp,
+    },
+}
+
+impl Progress {
+    /// A worker may begin it under an approval that still stands.
+    fn is_claimable(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Failed { may_retry: true, .. })
+    }
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    Pending,
+    Escalated {
+        at: Timestamp,
+    },
+    Approved {
+        at: Timestamp,
+        by: Vec<String>,
+        execute_by: Option<Timestamp>,
+    },
+    Denied {
+        at: Timestamp,
+        by: Vec<String>,
+        reason: Option<String>,
+    },
+    Expired {
+        at: Timestamp,
+    },
+    Cancelled {
+        at: Timestamp,
+        by: String,
+        reason: String,
+    },
+    /// Denied after approval, before the claim.
+    Revoked {
+        at: Timestamp,
+        by: Vec<String>,
+        reason: String,
+    },
+    /// Approved, but not claimed in time.
+    Lapsed {
+        at: Timestamp,
+    },
+    Claimed {
+        at: Timestamp,
+        step: String,
+        fence: u64,
+    },
+    /// Done: executed, released, or done by hand.
+    Executed {
+        at: Timestamp,
+        by: Vec<String>,
+    },
+    Failed {
+        at: Timestamp,
+        reason: String,
+        /// Under the same approval, until it lapses.
+        may_retry: bool,
+    },
+    Unknown {
+        at: Timestamp,
+        step: String,
+    },
+    /// Executed; a secret waits for the deciding browser.
+    Sealed {
+        at: Timestamp,
+        step: String,
+        until: Option<Timestamp>,
+    },
+    Revealed {
+        at: Timestamp,
+    },
+    RevealExpired {
+        at: Timestamp,
+    },
+}
+
+impl State {
+    /// The word used in tables, URLs, logs and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Escalated { .. } => "escalated",
+            Self::Approved { .. } => "approved",
+            Self::Denied { .. } => "denied",
+            Self::Expired { .. } => "expired",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Revoked { .. } => "revoked",
+            Self::Lapsed { .. } => "lapsed",
+            Self::Claimed { .. } => "claimed",
+            Self::Executed { .. } => "executed",
+            Self::Failed { .. } => "failed",
+            Self::Unknown { .. } => "unknown",
+            Self::Sealed { .. } => "sealed",
+            Self::Revealed { .. } => "revealed",
+            Self::RevealExpired { .. } => "reveal_expired",
+        }
+    }
+
+    /// Nothing leaves a terminal state.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Denied { .. }
+            | Self::Expired { .. }
+            | Self::Cancelled { .. }
+            | Self::Revoked { .. }
+            | Self::Lapsed { .. }
+            | Self::Executed { .. }
+            | Self::Revealed { .. }
+            | Self::RevealExpired { .. } => true,
+            Self::Failed { may_retry, .. } => !may_retry,
+            Self::Pending
+            | Self::Escalated { .. }
+            | Self::Approved { .. }
+            | Self::Claimed { .. }
+            | Self::Unknown { .. }
+            | Self::Sealed { .. } => false,
+        }
+    }
+
+    /// A vote can still decide it.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Self::Pending | Self::Escalated { .. })
+    }
+}
+
+/// One counted vote. Entitlement was judged when it was cast and is not judged again, unless the policy says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    pub person: Person,
+    pub verdict: Verdict,
+    pub reason: Option<String>,
+    pub at: Timestamp,
+    pub digest: Digest,
+}
+
+/// The browser a secret will be sealed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// The reviewer's id.
+    pub reviewer: String,
+    /// P-256 public point, base64url; validated where it is used.
+    pub key: String,
+}
+
+/// The decision that the approve threshold made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub at: Timestamp,
+    /// Ids of those who approved.
+    pub by: Vec<String>,
+    /// What they approved.
+    pub digest: Digest,
+    pub execute_by: Option<Timestamp>,
+    /// The browser of the vote that decided, where a row reveals a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Recipient>,
+    /// Why nothing more may be claimed under it: revoked, lapsed or cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<State>,
+}
+
+/// What waits for a human.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: TaskId,
+    pub kind: Kind,
+    /// Who it is about; absent while nobody could be named, and for a release.
+    pub identity: Option<Identity>,
+    pub case: Option<CaseId>,
+    pub run: Option<RunId>,
+    pub title: String,
+    /// What to do by hand, step by step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    /// Whoever started this by hand; never decides it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Person>,
+    pub policy: Policy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<Playbook>,
+    pub rows: Vec<Row>,
+    pub snapshot: Snapshot,
+    /// Evidence that came after the snapshot: shown, and invalidates nothing.
+    pub newer: u32,
+    pub created_at: Timestamp,
+    /// Made while nothing had effects: may be decided for practice, is never executed.
+    pub shadow: bool,
+    /// Counts changes; the conditional update compares it. Newer evidence does not count, or noise could hold off a
+    /// decision.
+    pub revision: u64,
+    pub state: State,
+    pub votes: Vec<Vote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// The highest fencing token seen; a lower one is a late writer.
+    #[serde(default)]
+    pub fence: u64,
+}
+
+/// The pinned playbook a task belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Playbook {
+    pub name: String,
+    pub version: u64,
+    /// SHA-256 (hex) of its normalised text.
+    pub hash: String,
+}
+
+/// What a new task is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct New {
+    pub id: TaskId,
+    pub kind: Kind,
+    pub title: String,
+    pub policy: Policy,
+    pub created_at: Timestamp,
+    pub snapshot: Snapshot,
+    pub shadow: bool,
+    pub identity: Option<Identity>,
+    pub case: Option<CaseId>,
+    pub run: Option<RunId>,
+    pub instructions: Option<String>,
+    pub requester: Option<Person>,
+    pub playbook: Option<Playbook>,
+    pub rows: Vec<Row>,
+}
+
+impl Task {
+    /// How long a fetched secret can be shown; counted from the first fetch (contract §7).
+    pub const REVEAL_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+    /// A secret nobody fetched is dropped after this; a new one needs a new approval.
+    pub const FETCH_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+    /// A revealing step is claimed only when the recipient's browser was seen this recently (contract §7).
+    pub const BROWSER_PRESENT: SignedDuration = SignedDuration::from_secs(60);
+
+    /// A pending task at revision 0.
+    pub fn open(new: New) -> Self {
+        let New { id, kind, title, policy, created_at, snapshot, shadow, identity, case, run, .. } = new;
+        Self {
+            id,
+            kind,
+            identity,
+            case,
+            run,
+            title,
+            instructions: new.instructions,
+            requester: new.requester,
+            policy,
+            playbook: new.playbook,
+            rows: new.rows,
+            snapshot,
+            newer: 0,
+            created_at,
+            shadow,
+            revision: 0,
+            state: State::Pending,
+            votes: Vec::new(),
+            approval: None,
+            fence: 0,
+        }
+    }
+
+    /// What a decision binds, besides the evidence as shown.
+    pub fn binding(&self) -> Binding {
+        Binding::new(self.identity.clone(), self.playbook.clone(), self.rows.iter().map(|r| (&*r.action, &r.params)))
+    }
+
+    /// What a decision on this task must carry (law 5).
+    pub fn digest(&self) -> Digest {
+        self.binding().digest(&self.snapshot)
+    }
+
+    /// True when a row yields a secret, so that an approval must bring a browser key.
+    pub fn reveals(&self) -> bool {
+        self.rows.iter().any(|row| row.reveals)
+    }
+
+    /// When a vote comes too late: at this instant it already does.
+    pub fn decide_by(&self) -> Option<Timestamp> {
+        after(self.created_at, self.policy.decide_within?)
+    }
+
+    /// When more people are asked.
+    pub fn escalates_at(&self) -> Option<Timestamp> {
+        after(self.created_at, self.policy.escalate.as_ref()?.after)
+    }
+
+    /// When a `Tick` is next due; `None`: no timer runs.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if self.state.is_terminal() {
+            return None;
+        }
+        if self.state.is_undecided() {
+            let escalates = self.escalates_at().filter(|_| matches!(self.state, State::Pending));
+            return escalates.into_iter().chain(self.decide_by()).min();
+        }
+        // A claim freezes the clock.
+        let claimed = self.rows.iter().any(|row| matches!(row.progress, Progress::Claimed { .. }));
+        let claimable = !claimed && self.rows.iter().any(|row| row.progress.is_claimable());
+        let lapses = self.approval.as_ref().filter(|_| claimable);
+        let reveals = self.rows.iter().filter_map(|row| row.progress.reveal_by());
+        reveals.chain(lapses.and_then(|approval| approval.execute_by)).min()
+    }
+
+    /// The effects run as claims of their own; otherwise the decision itself is the deed.
+    fn is_claimed_by_step(&self) -> bool {
+        matches!(self.kind, Kind::Approval | Kind::Undecided) && !self.rows.is_empty()
+    }
+}
+
+impl Progress {
+    /// When a waiting secret is dropped.
+    fn reveal_by(&self) -> Option<Timestamp> {
+        match self {
+            Self::Sealed { until: Some(until), .. } => Some(*until),
+            Self::Sealed { at, until: None } => after(*at, Task::FETCH_WITHIN),
+            _ => None,
+        }
+    }
+}
+
+/// `at + span`; a sum beyond representable time is a timer that never fires.
+fn after(at: Timestamp, span: SignedDuration) -> Option<Timestamp> {
+    at.checked_add(span).ok()
+}

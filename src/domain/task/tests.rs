@@ -1,0 +1,5 @@
+//! The edge cases (facts: approvals §8), one test each.
+
+mod decide;
+mod execute;
+mod reveal;
