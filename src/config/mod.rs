@@ -15,7 +15,7 @@ mod tests;
 
 pub use environment::{CONFIG, Environment};
 pub use guards::{BlastRadius, Guards, Privileged};
-pub use sources::{Allow, Kind, OnUnknown, Rate, Source};
+pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};
 
 use std::collections::BTreeMap;

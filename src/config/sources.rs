@@ -1,6 +1,5 @@
 //! `sources`: the ways in, who may use them, and how their bodies are read.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
@@ -8,8 +7,13 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use crate::domain::TenantName;
+use crate::http::{self, OnUnknown, Rate, SourceKind};
 use crate::playbook::diagnostic::quote;
-use crate::playbook::yaml::{Mark, Node, Tree};
+use crate::playbook::yaml::{Node, Tree};
+use crate::sources::ArmWorkspace;
+use crate::sources::auth::networks::Networks;
+use crate::sources::auth::{self, Authenticator, ClientState, Resolve, SecretRef, bearer, query_token, standard_webhooks};
+use crate::sources::mapped::{self, Mapping};
 
 use super::reader::{Reader, Section};
 use super::secret::Vault;
@@ -22,8 +26,8 @@ pub struct Source {
     pub tenant: TenantName,
     pub entra_tenant_id: Uuid,
     pub kind: Kind,
-    /// Any one suffices; empty for kind `graph`, whose senders prove themselves by `client_state`.
-    pub auth: Vec<Auth>,
+    /// Any one suffices, secrets resolved; empty for kind `graph`, whose senders prove themselves by `client_state`.
+    pub auth: Vec<auth::Config>,
     /// Only these peers, in addition; empty = any.
     pub networks: Vec<IpNet>,
     /// `None` = no cap.
@@ -36,41 +40,54 @@ pub struct Source {
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// Every shape of Sentinel, Defender, Azure Monitor and Identity Protection.
-    Microsoft { arm: Vec<Allow> },
+    Microsoft { arm: Vec<ArmWorkspace> },
     /// Graph change notifications.
     Graph { client_state: Vec<SecretString> },
     /// Any JSON: expressions say where things are.
-    Mapped { map: BTreeMap<String, String>, each: Option<String> },
+    Mapped(mapped::Config),
 }
 
-/// A workspace whose incidents may be asked for their entities.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allow {
-    pub subscription: Uuid,
-    pub workspace: String,
+impl Source {
+    /// The way in as the HTTP surface wants it.
+    ///
+    /// # Errors
+    /// What `load` would have refused: a `Source` made otherwise may be wrong.
+    pub fn open(&self) -> Result<http::Source, String> {
+        let kind = match &self.kind {
+            Kind::Microsoft { arm } => SourceKind::Microsoft { arm: arm.clone() },
+            Kind::Graph { client_state } => SourceKind::Graph { client_state: ClientState::of(client_state) },
+            Kind::Mapped(config) => SourceKind::Mapped(Box::new(Mapping::compile(config).map_err(|e| e.to_string())?)),
+        };
+        let auth = match &kind {
+            SourceKind::Graph { .. } => None,
+            _ => Some(Authenticator::build(&self.auth, &self.networks, &Resolved).map_err(|mistakes| {
+                mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            })?),
+        };
+        Ok(http::Source {
+            name: self.name.clone(),
+            tenant: self.tenant.clone(),
+            entra_tenant_id: self.entra_tenant_id,
+            kind,
+            auth,
+            networks: Networks::new(&self.networks),
+            rate: self.rate,
+            on_unknown: self.on_unknown,
+        })
+    }
 }
 
-/// How a sender proves itself.
-#[derive(Debug, Clone)]
-pub enum Auth {
-    StandardWebhooks { secrets: Vec<SecretString> },
-    Hmac { header: http::HeaderName, prefix: String, base64: bool, sha512: bool, secrets: Vec<SecretString> },
-    Bearer { secrets: Vec<SecretString> },
-    QueryToken { parameter: String, secrets: Vec<SecretString> },
-}
+/// Secrets were resolved when the file was read.
+#[derive(Debug)]
+pub struct Resolved;
 
-/// So many deliveries in a window of one second or one minute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub deliveries: NonZeroU32,
-    pub per_minute: bool,
-}
-
-/// What an authenticated body of unknown shape is answered; it is buried all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnUnknown {
-    Reject,
-    Accept,
+impl Resolve for Resolved {
+    fn secret(&self, reference: &SecretRef) -> Result<SecretString, String> {
+        match reference {
+            SecretRef::Inline(secret) => Ok(secret.clone()),
+            SecretRef::File(_) | SecretRef::Env(_) => Err("a secret that was not resolved".into()),
+        }
+    }
 }
 
 pub(super) fn sources(
@@ -177,26 +194,30 @@ fn kind(reader: &mut Reader<'_>, vault: &Vault<'_>, section: &mut Section<'_>, w
         "graph" => {
             let node = reader.need(section, "client_state", "a graph source")?;
             let mut inner = reader.section(node, "client_state")?;
-            let client_state = secrets(reader, vault, &mut inner, "client_state", 8);
+            let client_state = secrets(reader, vault, &mut inner, "client_state", auth::MIN_SECRET);
             reader.finish(inner, "client_state", &[]);
             Some(Kind::Graph { client_state: client_state? })
         }
-        _ => {
-            let node = reader.need(section, "map", "a mapped source")?;
-            let inner = reader.section(node, "map")?;
-            let mut map = BTreeMap::new();
-            for (key, node) in inner.all() {
-                if let Some(text) = reader.text(node, &key.text) {
-                    map.insert(key.text.clone(), text.to_owned());
-                }
-            }
-            let each = section.take("each").and_then(|node| reader.text(node, "each")).map(str::to_owned);
-            Some(Kind::Mapped { map, each })
-        }
+        _ => mapped(reader, section).map(Kind::Mapped),
     }
 }
 
-fn allow(reader: &mut Reader<'_>, node: &Node) -> Option<Allow> {
+fn mapped(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<mapped::Config> {
+    let node = reader.need(section, "map", "a mapped source")?;
+    let inner = reader.section(node, "map")?;
+    let mut map = serde_json::Map::new();
+    for (key, node) in inner.all() {
+        if let Some(text) = reader.text(node, &key.text) {
+            map.insert(key.text.clone(), text.into());
+        }
+    }
+    let each = section.take("each").and_then(|node| reader.text(node, "each"));
+    let config = mapped::Config::of(map, each.map(str::to_owned));
+    let compiled = config.and_then(|config| Mapping::compile(&config).map(|_| config));
+    compiled.map_err(|error| reader.error(node.at, error.to_string(), "")).ok()
+}
+
+fn allow(reader: &mut Reader<'_>, node: &Node) -> Option<ArmWorkspace> {
     let mut section = reader.section(node, "an arm entry")?;
     let subscription = reader.need(&mut section, "subscription", "an arm entry");
     let subscription = subscription.and_then(|node| guid(reader, node, "subscription"));
@@ -209,20 +230,20 @@ fn allow(reader: &mut Reader<'_>, node: &Node) -> Option<Allow> {
         Some(text.to_owned())
     });
     reader.finish(section, "an arm entry", &[]);
-    Some(Allow { subscription: subscription?, workspace: workspace? })
+    Some(ArmWorkspace { subscription: subscription?, workspace: workspace? })
 }
 
-fn auth_list(reader: &mut Reader<'_>, vault: &Vault<'_>, list: &Node) -> Option<Vec<Auth>> {
+fn auth_list(reader: &mut Reader<'_>, vault: &Vault<'_>, list: &Node) -> Option<Vec<auth::Config>> {
     let items = reader.list(list, "auth", 16);
     if super::is_empty(list) {
         reader.error(list.at, "a source without auth would believe anybody", "add one entry");
         return None;
     }
-    let entries: Vec<Auth> = items.iter().filter_map(|item| auth(reader, vault, item)).collect();
+    let entries: Vec<auth::Config> = items.iter().filter_map(|item| auth(reader, vault, item)).collect();
     (entries.len() == items.len() && !entries.is_empty()).then_some(entries)
 }
 
-fn auth(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<Auth> {
+fn auth(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<auth::Config> {
     const WORDS: &[&str] = &["standard_webhooks", "hmac", "bearer", "query_token"];
     let section = reader.section(node, "an auth entry")?;
     let entries: Vec<_> = section.all().collect();
@@ -240,38 +261,50 @@ fn auth(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<Auth>
         return None;
     }
     let mut fields = reader.section(inner, &key.text)?;
-    let list = secrets(reader, vault, &mut fields, &key.text, if key.text == "standard_webhooks" { 0 } else { 16 });
+    let secrets = references(reader, vault, &mut fields, &key.text);
     let entry = match key.text.as_str() {
         "standard_webhooks" => {
-            let at = fields.at;
-            list.filter(|list| list.iter().all(|secret| is_webhook_secret(reader, at, secret)))
-                .map(|secrets| Auth::StandardWebhooks { secrets })
+            secrets.map(|secrets| auth::Config::StandardWebhooks(standard_webhooks::Config { secrets }))
         }
-        "hmac" => hmac(reader, &mut fields, list),
-        "bearer" => list.map(|secrets| Auth::Bearer { secrets }),
+        "hmac" => hmac(reader, &mut fields, secrets),
+        "bearer" => secrets.map(|secrets| auth::Config::Bearer(bearer::Config { secrets })),
         _ => {
             let help = "only for senders that can do nothing else: addresses end up in logs of proxies";
             reader.warn(key.at, "query_token puts a secret into the address", help);
-            let parameter = match fields.take("parameter") {
-                Some(node) => reader.text(node, "parameter").map(str::to_owned),
-                None => Some("token".to_owned()),
-            };
-            match parameter {
-                Some(parameter) if parameter == "validationToken" || !super::is_name(&parameter) => {
-                    reader.error(fields.at, format!("{} cannot name the parameter", quote(&parameter)), "token");
-                    None
-                }
-                Some(parameter) => list.map(|secrets| Auth::QueryToken { parameter, secrets }),
-                None => None,
-            }
+            parameter(reader, &mut fields)
+                .zip(secrets)
+                .map(|(parameter, secrets)| auth::Config::QueryToken(query_token::Config { parameter, secrets }))
         }
     };
+    let at = fields.at;
     reader.finish(fields, &key.text, &[]);
+    // What only the way itself can tell, such as a key that is no base64.
+    let built = entry.as_ref().map(|entry| Authenticator::build(std::slice::from_ref(entry), &[], &Resolved));
+    for mistake in built.and_then(Result::err).unwrap_or_default() {
+        let help = match key.text.as_str() {
+            "standard_webhooks" => "make a secret with: echo whsec_$(openssl rand -base64 32)",
+            _ => "make a secret with: openssl rand -base64 32",
+        };
+        reader.error(at, mistake.to_string(), help);
+    }
     entry
 }
 
-fn hmac(reader: &mut Reader<'_>, fields: &mut Section<'_>, list: Option<Vec<SecretString>>) -> Option<Auth> {
+fn parameter(reader: &mut Reader<'_>, fields: &mut Section<'_>) -> Option<String> {
+    let Some(node) = fields.take("parameter") else { return Some("token".to_owned()) };
+    let text = reader.text(node, "parameter")?;
+    // Graph's handshake uses this one; the two must not be confused.
+    if text == "validationToken" || !super::is_name(text) {
+        reader.error(node.at, format!("{} cannot name the parameter", quote(text)), "token");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn hmac(reader: &mut Reader<'_>, fields: &mut Section<'_>, secrets: Option<Vec<SecretRef>>) -> Option<auth::Config> {
+    use auth::hmac::{Algorithm, Encoding};
     let header = reader.need(fields, "header", "hmac").and_then(|node| reader.parse(node, "header"));
+    let header: Option<::http::HeaderName> = header;
     let prefix = match fields.take("prefix") {
         Some(Node { value: Tree::Text(text), .. }) if text.is_empty() => Some(String::new()),
         Some(node) => reader.text(node, "prefix").map(str::to_owned),
@@ -285,13 +318,24 @@ fn hmac(reader: &mut Reader<'_>, fields: &mut Section<'_>, list: Option<Vec<Secr
         Some(node) => reader.word(node, "algorithm", &["sha256", "sha512"], &[]),
         None => Some("sha256"),
     };
-    Some(Auth::Hmac {
-        header: header?,
+    Some(auth::Config::Hmac(auth::hmac::Config {
+        header: header?.to_string(),
         prefix: prefix?,
-        base64: encoding? == "base64",
-        sha512: algorithm? == "sha512",
-        secrets: list?,
-    })
+        encoding: if encoding? == "base64" { Encoding::Base64 } else { Encoding::Hex },
+        algorithm: if algorithm? == "sha512" { Algorithm::Sha512 } else { Algorithm::Sha256 },
+        secrets: secrets?,
+    }))
+}
+
+/// `secrets` as references that are already resolved.
+fn references(
+    reader: &mut Reader<'_>,
+    vault: &Vault<'_>,
+    fields: &mut Section<'_>,
+    what: &str,
+) -> Option<Vec<SecretRef>> {
+    let secrets = secrets(reader, vault, fields, what, 0)?;
+    Some(secrets.into_iter().map(SecretRef::Inline).collect())
 }
 
 /// `secrets`: several = rotation. `shortest` in characters, so that nobody guesses one.
@@ -317,20 +361,6 @@ fn secrets(
         secrets.push(secret);
     }
     (secrets.len() == items.len() && !secrets.is_empty()).then_some(secrets)
-}
-
-/// `whsec_` and base64 of 24 to 64 bytes, as standardwebhooks.com asks for.
-fn is_webhook_secret(reader: &mut Reader<'_>, at: Mark, secret: &SecretString) -> bool {
-    use base64::Engine;
-    let text = secret.expose_secret();
-    let text = text.strip_prefix("whsec_").unwrap_or(text);
-    let decoded = base64::engine::general_purpose::STANDARD.decode(text);
-    let fits = decoded.is_ok_and(|bytes| (24..=64).contains(&bytes.len()));
-    if !fits {
-        let help = "make one with: echo whsec_$(openssl rand -base64 32)";
-        reader.error(at, "a secret of standard_webhooks is not whsec_ and base64 of 24 to 64 bytes", help);
-    }
-    fits
 }
 
 fn networks(reader: &mut Reader<'_>, node: &Node) -> Vec<IpNet> {

@@ -15,6 +15,7 @@ fn environment() -> Environment {
         ("OUST_QUERY_SECRET", "0123456789abcdef"),
         ("OUST_CLIENT_STATE", "0123456789abcdef"),
         ("OUST_SPLUNK_SECRET", "0123456789abcdef"),
+        ("OUST_SHORT", "whsec_AAAA"),
     ])
 }
 
@@ -69,7 +70,7 @@ fn the_smallest_configuration_has_safe_defaults_and_warns() {
 
 #[test]
 fn all_mistakes_are_reported_at_once_with_their_places() {
-    let text = "listen: nowhere\nmood: enforce\nmode: enfroce\nguards:\n  break_glass: [me]\n  max_age: soon\n";
+    let text = "listen: nowhere\nmod: enforce\nmode: enforc\nguards:\n  break_glass: [me]\n  max_age: soon\n";
     let found = read(text).expect_err("all wrong");
     let places: Vec<_> = found
         .iter()
@@ -176,8 +177,8 @@ fn sources_are_checked_as_strictly_as_the_rest() {
         ("name: a, kind: microsoft, auth: [{ bearer: { secrets: [] } }]".to_owned(), "no secrets"),
         ("name: a, kind: microsoft, auth: [{ bearer: { secrets: [{ env: NOPE }] } }]".to_owned(), "is not set"),
         (
-            "name: a, kind: microsoft, auth: [{ standard_webhooks: { secrets: [{ env: OUST_BEARER_SECRET }] } }]".to_owned(),
-            "whsec_",
+            "name: a, kind: microsoft, auth: [{ standard_webhooks: { secrets: [{ env: OUST_SHORT }] } }]".to_owned(),
+            "standard_webhooks",
         ),
         ("name: a, kind: mapped, auth: [{ magic: {} }]".to_owned(), "no way to authenticate"),
     ] {
@@ -192,8 +193,8 @@ fn sources_are_checked_as_strictly_as_the_rest() {
 
 #[test]
 fn policies_that_nobody_could_decide_are_refused() {
-    refused(&with("approvals: { on_call: { reviewers: [] } }\n"), (6, 37), "names nobody");
-    refused(&with("approvals: { on_call: { reviewers: ['team:x'] } }\n"), (6, 38), "names no reviewer");
+    refused(&with("approvals: { on_call: { reviewers: [] } }\n"), (6, 36), "names nobody");
+    refused(&with("approvals: { on_call: { reviewers: ['team:x'] } }\n"), (6, 37), "names no reviewer");
     let late = "approvals: { a: { reviewers: [b], decide_within: 1h, escalate: { after: 2h, to: [c] } } }\n";
     refused(&with(late), (6, 17), "escalate.after");
 }

@@ -12,6 +12,13 @@ use crate::{queue, store};
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
+impl RequestId {
+    /// The id that the outermost layer gave this request.
+    pub(super) fn of<B>(request: &axum::http::Request<B>) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_else(|| Self(String::new()))
+    }
+}
+
 /// Where the request's id is answered.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

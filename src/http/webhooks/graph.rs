@@ -1,0 +1,63 @@
+//! Graph change notifications: the handshake, clientState, and 202 whatever they say (facts: graph §1).
+
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::{Arrived, Problem, Way, peer, plain};
+use crate::http::state::SourceKind;
+use crate::sources::{Error, graph_notifications as graph};
+
+/// Answers `?validationToken=` with the token: Graph asks before it keeps a subscription.
+pub(super) fn handshake(way: &Way, parts: &Parts) -> Option<Response> {
+    let token = graph::validation_token(parts.uri.query()?)?;
+    if !way.source.networks.admit(peer(parts)) {
+        let problem = Problem::not_authenticated("the peer address is not in the source's networks");
+        return Some(problem.into_response());
+    }
+    Some(match token {
+        Ok(token) => plain(StatusCode::OK, token),
+        Err(reason) => Problem::bad_request(reason).into_response(),
+    })
+}
+
+impl Arrived<'_> {
+    /// Takes notifications and lifecycle events. What has a wrong clientState is dropped, counted, and answered as
+    /// if it were right: a forger learns nothing.
+    pub(super) async fn notified(&self, parts: &Parts, bytes: Bytes) -> Result<Response, Problem> {
+        let source = &self.way.source;
+        if !source.networks.admit(peer(parts)) {
+            let problem = Problem::not_authenticated("the peer address is not in the source's networks");
+            return Err(self.refuse("network", problem));
+        }
+        self.admit()?;
+        let SourceKind::Graph { client_state } = &source.kind else {
+            return Err(Problem::internal("the log has the reason under this request's id"));
+        };
+        let notified = match graph::parse(&bytes, &self.context(), client_state) {
+            Ok(notified) => notified,
+            Err(error @ Error::Empty) => return Err(self.refuse("empty", Problem::empty_body(error.to_string()))),
+            Err(error @ Error::NotJson { .. }) => {
+                return Err(self.refuse("not_json", Problem::not_json(error.to_string())));
+            }
+            // Nothing in it proves who sent it, so it is not kept either.
+            Err(error) => return Err(self.refuse(error.reason(), Problem::bad_request(error.to_string()))),
+        };
+        for _ in 0..notified.dropped {
+            self.state.refused(&source.name, "client_state");
+        }
+        for event in &notified.lifecycle {
+            tracing::warn!(source.name = source.name, event = ?event, "lifecycle notification");
+        }
+        if notified.findings.is_empty() && notified.lifecycle.is_empty() {
+            return Ok(StatusCode::ACCEPTED.into_response());
+        }
+        let (answer, signals) = self.signals(notified.findings);
+        let count = signals.len();
+        let acceptance = self.acceptance(bytes, None, signals, None, answer.json());
+        self.keep(acceptance).await?;
+        self.state.telemetry().delivery_accepted(self.delivery, &source.name, count);
+        Ok(StatusCode::ACCEPTED.into_response())
+    }
+}
