@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod sqlite;
+
 use crate::domain::ledger::Effect;
 use crate::domain::run::{Entry, Mode};
 use crate::domain::task::Task;
@@ -38,6 +40,9 @@ pub enum Error {
     /// The file is held by another `oust serve`, or has a schema newer than this binary.
     #[error("{0}")]
     Unusable(String),
+    /// The cursor of a page was not given out by this list.
+    #[error("this is not a cursor of this list; start again without one")]
+    BadCursor,
     /// Anything else the database said.
     #[error("the store failed at {what}")]
     Backend {
@@ -117,7 +122,7 @@ pub enum Op {
         task: TaskId,
     },
     Bury(Box<Buried>),
-    /// A buried row was replayed or dropped.
+    /// A buried row was replayed or dropped; one already settled (or unknown) fails the batch as `Backend`.
     SettleBuried {
         id: BuriedId,
         state: BuriedState,
@@ -346,7 +351,7 @@ pub struct Token {
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     pub after: Option<String>,
-    /// At most 500.
+    /// At most 500; 0 = 100.
     pub limit: u32,
 }
 
@@ -399,7 +404,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// `CannotPersist` when it is not durable.
     async fn accept(&self, acceptance: Acceptance) -> Result<Receipt, Error>;
 
-    /// Signals on the embedded queue after `after` that are due, oldest first.
+    /// Signals on the embedded queue, oldest first: up to `limit` never put back and after `after`, and up to `limit`
+    /// put back whose time has come, wherever they are. An unreadable row is buried and left out.
     async fn queued(&self, after: i64, now: Timestamp, limit: u32) -> Result<Vec<Queued>, Error>;
 
     /// The person's row and the open case; `None` for a person never seen.
@@ -437,6 +443,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn tasks(&self, filter: &Filter, page: &Page) -> Result<Listed<Task>, Error>;
     async fn task(&self, id: TaskId) -> Result<Option<Task>, Error>;
     async fn sealed(&self, task: TaskId) -> Result<Option<Value>, Error>;
+    /// Without the contents, which may be large: `buried` has them.
     async fn buried_list(&self, filter: &Filter, page: &Page) -> Result<Listed<Buried>, Error>;
     async fn buried(&self, id: BuriedId) -> Result<Option<Buried>, Error>;
     async fn delivery_body(&self, id: DeliveryId) -> Result<Option<bytes::Bytes>, Error>;

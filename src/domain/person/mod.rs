@@ -26,9 +26,10 @@ use super::ledger::EffectKey;
 use super::plan::{Plan, StepId};
 use super::run::{Entry, Event, Illegal, Mode, Run};
 use super::signal::{Kind, Risk};
-use super::task::{Policy, Task};
+use super::task::{self, Policy, Task};
 
 pub use arrive::{Arrival, PlanRef, Taken};
+pub use advance::READ_BACK;
 pub use settle::{Answer, Settled};
 
 /// Evaluates conditions; the expression language lives above the ground.
@@ -288,6 +289,17 @@ impl Person {
     /// The run of this id, if it belongs to the open case.
     pub fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// The task whose decision gates a step.
+    pub fn task_of(&self, run: RunId, step: &StepId) -> Option<TaskId> {
+        let gates = |task: &&Task| task.run == Some(run) && task.rows.iter().any(|row| row.step == step.0);
+        self.tasks.values().find(gates).map(|task| task.id)
+    }
+
+    /// The secret of a step is being stored, sealed to the recipient.
+    pub fn sealed(&mut self, run: RunId, step: &StepId, around: &Around<'_>, out: &mut Output) {
+        self.task_event(run, step, around, out, |step, fence| task::Event::Sealed { step, fence });
     }
 
     /// Appends an event to a run's journal.

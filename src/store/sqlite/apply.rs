@@ -1,0 +1,131 @@
+//! What the writer thread does to the file for one job, inside a savepoint: binds, steps, checks.
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
+
+use super::encode::{Rows, Statement, Wants};
+use super::failure::{Side, from_sql, reading, writing};
+use super::sql;
+use crate::store::Error;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    Batch(Vec<Statement>),
+    Accept(Box<Rows>),
+    /// The next epoch.
+    Epoch,
+    /// `PRAGMA data_version` of the writing connection: it ignores what this connection wrote itself.
+    Stamp,
+    /// Stands for a defect, in tests.
+    #[cfg(test)]
+    Panic,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Done {
+    Applied,
+    /// The answer kept of the same delivery.
+    Replay(String),
+    Number(i64),
+}
+
+/// Runs a statement that takes no values and gives no rows.
+pub(super) fn run(conn: &Connection, text: &'static str) -> rusqlite::Result<()> {
+    conn.prepare_cached(text)?.raw_execute().map(|_| ())
+}
+
+/// Does one job within the open transaction; on an error nothing of it is left.
+pub(super) fn job(conn: &Connection, work: &Work) -> Result<Done, Error> {
+    if matches!(work, Work::Stamp) {
+        return number(conn, sql::DATA_VERSION).map(Done::Number);
+    }
+    run(conn, sql::SAVEPOINT).map_err(writing("a batch"))?;
+    let outcome = match work {
+        Work::Batch(statements) => batch(conn, statements).map(|()| Done::Applied),
+        Work::Accept(rows) => accept(conn, rows),
+        Work::Epoch => number(conn, sql::NEXT_EPOCH).map(Done::Number),
+        Work::Stamp => Ok(Done::Applied),
+        #[cfg(test)]
+        Work::Panic => panic!("a defect on the writer thread"),
+    };
+    // After a full disk SQLite may have rolled the whole transaction back by itself: then no savepoint is left.
+    if outcome.is_err() && !conn.is_autocommit() {
+        run(conn, sql::ROLLBACK_TO).map_err(writing("a batch"))?;
+    }
+    if !conn.is_autocommit() {
+        run(conn, sql::RELEASE).map_err(writing("a batch"))?;
+    }
+    outcome
+}
+
+fn number(conn: &Connection, text: &'static str) -> Result<i64, Error> {
+    let mut statement = conn.prepare_cached(text).map_err(reading("a number"))?;
+    statement.query_row([], |row| row.get(0)).map_err(writing("a number"))
+}
+
+fn batch(conn: &Connection, statements: &[Statement]) -> Result<(), Error> {
+    for statement in statements {
+        let mut prepared = conn.prepare_cached(statement.sql).map_err(writing("a batch"))?;
+        let values = params_from_iter(&statement.values);
+        match &statement.wants {
+            Wants::Nothing => {
+                prepared.execute(values).map_err(writing("a batch"))?;
+            }
+            Wants::OneRow(refusal) => match prepared.execute(values) {
+                Ok(1) => {}
+                Ok(_) => return Err(refusal.error()),
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                    return Err(refusal.error());
+                }
+                Err(error) => return Err(from_sql(Side::Write, "a batch", error)),
+            },
+            Wants::Found(refusal) => {
+                if !prepared.exists(values).map_err(writing("a batch"))? {
+                    return Err(refusal.error());
+                }
+            }
+            Wants::Absent(refusal) => {
+                if prepared.exists(values).map_err(writing("a batch"))? {
+                    return Err(refusal.error());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn accept(conn: &Connection, rows: &Rows) -> Result<Done, Error> {
+    if let Some(webhook_id) = &rows.webhook_id {
+        let mut known = conn.prepare_cached(sql::KNOWN_DELIVERY).map_err(writing("a delivery"))?;
+        let answer: Option<String> = known
+            .query_row(params![rows.source, webhook_id, rows.body_hash], |row| row.get(0))
+            .optional()
+            .map_err(writing("a delivery"))?;
+        if let Some(answer) = answer {
+            return Ok(Done::Replay(answer));
+        }
+    }
+    conn.prepare_cached(sql::INSERT_DELIVERY)
+        .and_then(|mut insert| {
+            insert.execute(params![
+                rows.delivery,
+                rows.source,
+                rows.tenant,
+                rows.received_at,
+                rows.webhook_id,
+                rows.body_hash,
+                rows.answer,
+                &rows.body[..],
+            ])
+        })
+        .map_err(writing("a delivery"))?;
+    let mut enqueue = conn.prepare_cached(sql::ENQUEUE).map_err(writing("a delivery"))?;
+    for (signal, doc) in &rows.signals {
+        enqueue.execute(params![signal, rows.received_at, doc]).map_err(writing("a delivery"))?;
+    }
+    if let Some(buried) = &rows.buried {
+        batch(conn, std::slice::from_ref(buried))?;
+    }
+    Ok(Done::Applied)
+}

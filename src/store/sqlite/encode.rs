@@ -1,0 +1,365 @@
+//! A batch as rows and statements, made in the caller's task: the writer thread only binds and steps.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::types::Value;
+use serde::Serialize;
+
+use super::failure::plain;
+use super::sql;
+use crate::domain::task::Task;
+use crate::domain::{Identity, TenantName};
+use crate::store::{Acceptance, Batch, Buried, BuriedState, Cap, Error, Expect, Op, PersonRow, SignalOutcome, SignalRow};
+
+/// One statement, its values, and what must be true of it.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) sql: &'static str,
+    pub(super) values: Vec<Value>,
+    pub(super) wants: Wants,
+}
+
+/// What makes a statement's success: otherwise the whole batch is refused.
+#[derive(Debug)]
+pub(super) enum Wants {
+    Nothing,
+    /// It changes exactly one row.
+    OneRow(Refusal),
+    /// It finds a row.
+    Found(Refusal),
+    /// It finds none.
+    Absent(Refusal),
+}
+
+/// Why a batch is refused.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Conflict(Identity),
+    OverBlastRadius(TenantName),
+    Settled(&'static str),
+}
+
+impl Refusal {
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Conflict(identity) => Error::Conflict(identity.clone()),
+            Self::OverBlastRadius(tenant) => Error::OverBlastRadius(tenant.clone()),
+            Self::Settled(text) => plain("a batch", text),
+        }
+    }
+}
+
+/// A delivery as rows.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) delivery: String,
+    pub(super) source: String,
+    pub(super) tenant: String,
+    pub(super) received_at: i64,
+    pub(super) webhook_id: Option<String>,
+    pub(super) body: bytes::Bytes,
+    pub(super) body_hash: String,
+    pub(super) answer: String,
+    /// Id and document of each signal.
+    pub(super) signals: Vec<(String, String)>,
+    pub(super) buried: Option<Statement>,
+}
+
+/// Microseconds since 1970: what columns hold.
+pub(super) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// A cap's window may grow by configuration: rows are kept this long at least.
+const KEEP_REVOCATIONS: SignedDuration = SignedDuration::from_hours(24);
+
+fn json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Backend { what, source: Box::new(error) })
+}
+
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+macro_rules! statement {
+    ($sql:expr, [$($value:expr),* $(,)?]) => {
+        statement!($sql, [$($value),*], Wants::Nothing)
+    };
+    ($sql:expr, [$($value:expr),* $(,)?], $wants:expr) => {
+        Statement { sql: $sql, values: vec![$(Value::from($value)),*], wants: $wants }
+    };
+}
+
+/// The statements of a batch, in order, after the check of its revision.
+pub(super) fn batch(batch: Batch) -> Result<Vec<Statement>, Error> {
+    let person = batch.expect.as_ref().map(|expect| expect.identity.clone()).or_else(|| about(&batch.ops));
+    let mut statements = Vec::with_capacity(batch.ops.len() + 1);
+    statements.extend(batch.expect.map(expectation));
+    for op in batch.ops {
+        encode(op, person.as_ref(), &mut statements)?;
+    }
+    Ok(statements)
+}
+
+/// How much a job weighs in the writer's lane: bytes, about.
+pub(super) fn weight(statements: &[Statement]) -> usize {
+    let bytes = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(blob) => blob.len(),
+        _ => 8,
+    };
+    statements.iter().flat_map(|statement| &statement.values).map(bytes).sum()
+}
+
+/// Whom a batch without an expectation is about, for the name of a conflict.
+fn about(ops: &[Op]) -> Option<Identity> {
+    ops.iter().find_map(|op| match op {
+        Op::PutPerson(row) => Some(row.identity.clone()),
+        Op::PutCase(row) => Some(row.identity.clone()),
+        Op::PutRun(row) => Some(row.identity.clone()),
+        Op::PutEffect(effect) => Some(effect.identity.clone()),
+        Op::PutTask(task) => task.identity.clone(),
+        _ => None,
+    })
+}
+
+fn refusal(person: Option<&Identity>, otherwise: &'static str) -> Refusal {
+    person.map_or(Refusal::Settled(otherwise), |identity| Refusal::Conflict(identity.clone()))
+}
+
+fn expectation(expect: Expect) -> Statement {
+    let Expect { identity, revision } = expect;
+    let (tenant, object_id) = (identity.tenant.to_string(), identity.object_id.to_string());
+    if revision == 0 {
+        statement!(sql::PERSON_ANY, [tenant, object_id], Wants::Absent(Refusal::Conflict(identity)))
+    } else {
+        let wants = Wants::Found(Refusal::Conflict(identity));
+        statement!(sql::PERSON_AT, [tenant, object_id, integer(revision)], wants)
+    }
+}
+
+fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result<(), Error> {
+    out.push(match op {
+        Op::Dequeue(seq) => statement!(sql::DEQUEUE, [seq]),
+        Op::Requeue { seq, due_at } => statement!(sql::REQUEUE, [seq, micros(due_at)]),
+        Op::PutSignal(row) => signal(&row)?,
+        Op::Outcome { signal, outcome } => outcome_of(signal.to_string(), &outcome)?,
+        Op::PutPlan { hash, json } => statement!(sql::PUT_PLAN, [hash, json]),
+        Op::PutPerson(row) => put_person(&row)?,
+        Op::PutCase(row) => statement!(
+            sql::PUT_CASE,
+            [
+                row.id.to_string(),
+                row.identity.tenant.to_string(),
+                row.identity.object_id.to_string(),
+                micros(row.opened_at),
+                row.closed_at.map(micros),
+                row.state.clone(),
+                json("a case", &row)?,
+            ],
+            Wants::OneRow(Refusal::Conflict(row.identity.clone()))
+        ),
+        Op::PutRun(row) => statement!(
+            sql::PUT_RUN,
+            [
+                row.id.to_string(),
+                row.case.to_string(),
+                micros(row.opened_at),
+                row.closed_at.map(micros),
+                json("a run", &row)?,
+            ]
+        ),
+        Op::Journal { run, seq, entry } => statement!(
+            sql::APPEND,
+            [run.to_string(), integer(seq), json("a journal entry", &entry)?],
+            Wants::OneRow(refusal(person, "the journal already has other entries"))
+        ),
+        Op::PutEffect(effect) => statement!(
+            sql::PUT_EFFECT,
+            [
+                effect.key.to_string(),
+                effect.run.to_string(),
+                effect.state.word().to_owned(),
+                micros(effect.intended_at),
+                json("an effect", &effect)?,
+            ]
+        ),
+        Op::PutTask(task) => put_task(&task, person)?,
+        Op::PutSealed { task, sealed } => {
+            statement!(sql::PUT_SEALED, [task.to_string(), json("a sealed secret", &sealed)?])
+        }
+        Op::DropSealed { task } => {
+            out.push(statement!(sql::BLANK_SEALED, [task.to_string()]));
+            statement!(sql::DROP_SEALED, [task.to_string()])
+        }
+        Op::Bury(buried) => bury(&buried)?,
+        Op::SettleBuried { id, state, by, reason, at } => statement!(
+            sql::SETTLE_BURIED,
+            [id.to_string(), word(state).to_owned(), by, reason, micros(at)],
+            Wants::OneRow(Refusal::Settled("the buried row is not there, or somebody settled it already"))
+        ),
+        Op::Audit(audit) => statement!(sql::AUDIT, [json("an audit record", &audit)?]),
+        Op::CountRevocation { identity, at, cap } => {
+            count_revocation(identity, at, cap, out);
+            return Ok(());
+        }
+        Op::PutWaiting(waiting) => statement!(
+            sql::PUT_WAITING,
+            [
+                waiting.signal.id.to_string(),
+                micros(waiting.due_at),
+                waiting.attempt,
+                waiting.reason.clone(),
+                json("a waiting signal", &waiting.signal)?,
+            ]
+        ),
+        Op::DropWaiting(signal) => statement!(sql::DROP_WAITING, [signal.to_string()]),
+        Op::PutSetting { key, value } => statement!(sql::PUT_SETTING, [key, json("a setting", &value)?]),
+        Op::DropSetting { key } => statement!(sql::DROP_SETTING, [key]),
+        Op::PutToken(token) => statement!(
+            sql::PUT_TOKEN,
+            [
+                token.id.to_string(),
+                token.name.clone(),
+                token.hash.clone(),
+                json("a token", &token.scopes)?,
+                micros(token.created_at),
+                token.expires_at.map(micros),
+                token.revoked_at.map(micros),
+            ]
+        ),
+        Op::RevokeToken { id, at } => statement!(sql::REVOKE_TOKEN, [id.to_string(), micros(at)]),
+    });
+    Ok(())
+}
+
+fn signal(row: &SignalRow) -> Result<Statement, Error> {
+    let identity = row.identity.as_ref();
+    Ok(statement!(
+        sql::PUT_SIGNAL,
+        [
+            row.signal.id.to_string(),
+            row.signal.source.clone(),
+            identity.map(|identity| identity.tenant.to_string()),
+            identity.map(|identity| identity.object_id.to_string()),
+            row.signal.finding.content.clone(),
+            micros(row.signal.received_at),
+            row.first_of_content,
+            row.outcome.case.map(|case| case.to_string()),
+            json("a signal", &row.outcome)?,
+            json("a signal", &row.signal)?,
+        ]
+    ))
+}
+
+fn outcome_of(signal: String, outcome: &SignalOutcome) -> Result<Statement, Error> {
+    let case = outcome.case.map(|case| case.to_string());
+    Ok(statement!(sql::OUTCOME, [signal, json("a signal", outcome)?, case]))
+}
+
+fn put_person(row: &PersonRow) -> Result<Statement, Error> {
+    Ok(statement!(
+        sql::PUT_PERSON,
+        [
+            row.identity.tenant.to_string(),
+            row.identity.object_id.to_string(),
+            row.owner.map(|epoch| epoch.0),
+            row.due_at.map(micros),
+            row.urgent,
+            row.watch_at.map(micros),
+            json("a person", &row.doc)?,
+        ]
+    ))
+}
+
+fn put_task(task: &Task, person: Option<&Identity>) -> Result<Statement, Error> {
+    let identity = task.identity.as_ref();
+    Ok(statement!(
+        sql::PUT_TASK,
+        [
+            task.id.to_string(),
+            integer(task.revision),
+            task.kind.word().to_owned(),
+            !task.state.is_terminal(),
+            identity.map(|identity| identity.tenant.to_string()),
+            identity.map(|identity| identity.object_id.to_string()),
+            task.case.map(|case| case.to_string()),
+            micros(task.created_at),
+            json("a task", task)?,
+        ],
+        Wants::OneRow(refusal(identity.or(person), "the task changed meanwhile"))
+    ))
+}
+
+/// The word of a buried row's state in tables.
+pub(super) fn word(state: BuriedState) -> &'static str {
+    match state {
+        BuriedState::Buried => "buried",
+        BuriedState::Replayed => "replayed",
+        BuriedState::Dropped => "dropped",
+    }
+}
+
+/// The content has a column of its own, so that lists need not read it.
+fn bury(buried: &Buried) -> Result<Statement, Error> {
+    let head = Buried { content: serde_json::Value::Null, ..buried.clone() };
+    Ok(statement!(
+        sql::BURY,
+        [
+            buried.id.to_string(),
+            micros(buried.at),
+            word(buried.state).to_owned(),
+            json("a buried row", &head)?,
+            json("a buried row", &buried.content)?,
+        ]
+    ))
+}
+
+fn count_revocation(identity: Identity, at: Timestamp, cap: Option<Cap>, out: &mut Vec<Statement>) {
+    let tenant = identity.tenant.to_string();
+    out.push(statement!(sql::COUNT_REVOCATION, [tenant.clone(), identity.object_id.to_string(), micros(at)]));
+    let window = cap.map_or(SignedDuration::ZERO, |cap| at.duration_since(cap.since));
+    let keep = window.saturating_mul(2).max(KEEP_REVOCATIONS);
+    let horizon = at.checked_sub(keep).unwrap_or(Timestamp::MIN);
+    out.push(statement!(sql::PRUNE_REVOCATIONS, [tenant.clone(), micros(horizon)]));
+    if let Some(cap) = cap {
+        let wants = Wants::Found(Refusal::OverBlastRadius(identity.tenant));
+        out.push(statement!(sql::WITHIN_CAP, [tenant, micros(cap.since), cap.revocations], wants));
+    }
+}
+
+/// The rows of a delivery.
+pub(super) fn delivery(acceptance: Acceptance) -> Result<Rows, Error> {
+    let mut signals = Vec::with_capacity(acceptance.signals.len());
+    for signal in &acceptance.signals {
+        signals.push((signal.id.to_string(), json("a signal", signal)?));
+    }
+    Ok(Rows {
+        delivery: acceptance.delivery.to_string(),
+        source: acceptance.source,
+        tenant: acceptance.tenant.to_string(),
+        received_at: micros(acceptance.received_at),
+        webhook_id: acceptance.webhook_id,
+        body: acceptance.body,
+        body_hash: acceptance.body_hash,
+        answer: json("an answer", &acceptance.answer)?,
+        signals,
+        buried: acceptance.buried.as_ref().map(bury).transpose()?,
+    })
+}
+
+impl Rows {
+    /// How much it weighs in the writer's lane: bytes, about.
+    pub(super) fn weight(&self) -> usize {
+        self.body.len() + self.answer.len() + self.signals.iter().map(|(_, doc)| doc.len()).sum::<usize>()
+    }
+}
+
+/// Sets an unreadable row aside under an id that is always the same for it, and takes it off its list.
+pub(super) fn set_aside(bury: &'static str, drop: &'static str, key: Value, buried: &Buried) -> Result<Vec<Statement>, Error> {
+    let head = json("a buried row", buried)?;
+    let id = Value::from(buried.id.to_string());
+    Ok(vec![
+        Statement { sql: bury, values: vec![key.clone(), id, Value::from(head)], wants: Wants::Nothing },
+        Statement { sql: drop, values: vec![key], wants: Wants::Nothing },
+    ])
+}

@@ -1,0 +1,179 @@
+//! Every SQL statement of the embedded store, as a constant: one test prepares each against the migrated schema.
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
+        $($(#[$doc])* pub(super) const $name: &str = $sql;)+
+
+        /// Name and text of every statement here.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
+    };
+}
+
+// The transaction of the writer.
+statements! {
+    BEGIN = "BEGIN IMMEDIATE";
+    COMMIT = "COMMIT";
+    ROLLBACK = "ROLLBACK";
+    SAVEPOINT = "SAVEPOINT batch";
+    RELEASE = "RELEASE batch";
+    ROLLBACK_TO = "ROLLBACK TO batch";
+    DATA_VERSION = "PRAGMA data_version";
+    WAL_SIZE = "PRAGMA wal_checkpoint(NOOP)";
+    CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)";
+    NEXT_EPOCH = "UPDATE epoch SET value = value + 1 RETURNING value";
+
+    // Deliveries and the queue.
+    KNOWN_DELIVERY = "SELECT answer FROM deliveries WHERE source = ?1 AND webhook_id = ?2 AND body_hash = ?3";
+    INSERT_DELIVERY = "INSERT INTO deliveries (id, source, tenant, received_at, webhook_id, body_hash, answer, body) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    DELIVERY_BODY = "SELECT body FROM deliveries WHERE id = ?1";
+    ENQUEUE = "INSERT INTO queue (signal, received_at, doc) VALUES (?1, ?2, ?3)";
+    DEQUEUE = "DELETE FROM queue WHERE seq = ?1";
+    REQUEUE = "UPDATE queue SET due_at = ?2 WHERE seq = ?1";
+    QUEUED_FRESH = "SELECT seq, doc FROM queue INDEXED BY queue_fresh WHERE due_at IS NULL AND seq > ?1 \
+        ORDER BY seq LIMIT ?2";
+    QUEUED_AGAIN = "SELECT seq, doc FROM queue INDEXED BY queue_again WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
+    QUEUED_SIGNAL = "SELECT doc FROM queue WHERE signal = ?1 LIMIT 1";
+    BURY_QUEUED = "INSERT INTO buried (id, at, state, doc, content) SELECT ?2, received_at, 'buried', ?3, \
+        json_quote(doc) FROM queue WHERE seq = ?1 ON CONFLICT (id) DO NOTHING";
+
+    // Signals waiting for a name.
+    PUT_WAITING = "INSERT INTO waiting (signal, due_at, attempt, reason, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
+        ON CONFLICT (signal) DO UPDATE SET due_at = excluded.due_at, attempt = excluded.attempt, \
+        reason = excluded.reason, doc = excluded.doc";
+    DROP_WAITING = "DELETE FROM waiting WHERE signal = ?1";
+    DUE_WAITING = "SELECT signal, due_at, attempt, reason, doc FROM waiting WHERE due_at <= ?1 \
+        ORDER BY due_at, signal LIMIT ?2";
+    BURY_WAITING = "INSERT INTO buried (id, at, state, doc, content) SELECT ?2, due_at, 'buried', ?3, \
+        json_quote(doc) FROM waiting WHERE signal = ?1 ON CONFLICT (id) DO NOTHING";
+
+    // Signals after intake.
+    PUT_SIGNAL = "INSERT INTO signals (id, source, tenant, object_id, content, received_at, first_of_content, case_id, \
+        outcome, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+        ON CONFLICT (id) DO UPDATE SET source = excluded.source, tenant = excluded.tenant, \
+        object_id = excluded.object_id, content = excluded.content, received_at = excluded.received_at, \
+        first_of_content = excluded.first_of_content, case_id = excluded.case_id, outcome = excluded.outcome, \
+        doc = excluded.doc";
+    OUTCOME = "UPDATE signals SET outcome = ?2, case_id = ?3 WHERE id = ?1";
+    FIRST_OF_CONTENT = "SELECT id, outcome FROM signals INDEXED BY signals_first WHERE first_of_content = 1 \
+        AND source = ?1 AND tenant = ?2 AND object_id = ?3 AND content = ?4 AND received_at >= ?5 \
+        ORDER BY received_at LIMIT 1";
+    SIGNAL = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals WHERE id = ?1";
+    SIGNALS_OF_CASE = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals \
+        WHERE case_id = ?1 ORDER BY received_at, id";
+
+    // Plans, people.
+    PUT_PLAN = "INSERT INTO plans (hash, doc) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING";
+    PLAN = "SELECT doc FROM plans WHERE hash = ?1";
+    PERSON_AT = "SELECT 1 FROM people WHERE tenant = ?1 AND object_id = ?2 AND revision = ?3";
+    PERSON_ANY = "SELECT 1 FROM people WHERE tenant = ?1 AND object_id = ?2";
+    PUT_PERSON = "INSERT INTO people (tenant, object_id, revision, owner, due_at, urgent, watch_at, doc) \
+        VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, object_id) DO UPDATE SET \
+        revision = people.revision + 1, owner = excluded.owner, due_at = excluded.due_at, urgent = excluded.urgent, \
+        watch_at = excluded.watch_at, doc = excluded.doc";
+    PERSON = "SELECT revision, owner, doc FROM people WHERE tenant = ?1 AND object_id = ?2";
+    OPEN_CASE = "SELECT id FROM cases WHERE tenant = ?1 AND object_id = ?2 AND closed_at IS NULL";
+    DUE_PEOPLE = "SELECT tenant, object_id FROM people INDEXED BY people_due WHERE urgent = ?1 AND due_at <= ?2 \
+        AND owner IS NOT ?3 ORDER BY due_at LIMIT ?4";
+    WATCHED = "SELECT tenant, object_id, doc FROM people INDEXED BY people_watched WHERE tenant = ?1 \
+        AND watch_at IS NOT NULL ORDER BY watch_at LIMIT ?2";
+
+    // Cases.
+    PUT_CASE = "INSERT INTO cases (id, tenant, object_id, opened_at, closed_at, state, doc) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, \
+        object_id = excluded.object_id, opened_at = excluded.opened_at, closed_at = excluded.closed_at, \
+        state = excluded.state, doc = excluded.doc";
+    CASE = "SELECT opened_at, id, doc FROM cases WHERE id = ?1";
+    CASES_ALL = "SELECT opened_at, id, doc FROM cases WHERE (opened_at, id) < (?1, ?2) \
+        ORDER BY opened_at DESC, id DESC LIMIT ?3";
+    CASES_OPEN = "SELECT opened_at, id, doc FROM cases INDEXED BY cases_open_time WHERE closed_at IS NULL \
+        AND (opened_at, id) < (?1, ?2) ORDER BY opened_at DESC, id DESC LIMIT ?3";
+    CASES_OF_PERSON = "SELECT opened_at, id, doc FROM cases WHERE (opened_at, id) < (?1, ?2) AND object_id = ?4 \
+        AND (?5 = 0 OR closed_at IS NULL) ORDER BY opened_at DESC, id DESC LIMIT ?3";
+
+    // Runs, journals, effects.
+    PUT_RUN = "INSERT INTO runs (id, case_id, opened_at, closed_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
+        ON CONFLICT (id) DO UPDATE SET case_id = excluded.case_id, opened_at = excluded.opened_at, \
+        closed_at = excluded.closed_at, doc = excluded.doc";
+    RUN = "SELECT id, doc FROM runs WHERE id = ?1";
+    RUNS_OF_CASE = "SELECT id, doc FROM runs WHERE case_id = ?1 ORDER BY opened_at, id";
+    APPEND = "INSERT INTO journal (run, seq, doc) SELECT ?1, ?2, ?3 \
+        WHERE ?2 = 1 + coalesce((SELECT max(seq) FROM journal WHERE run = ?1), 0)";
+    JOURNAL = "SELECT seq, doc FROM journal WHERE run = ?1 ORDER BY seq";
+    PUT_EFFECT = "INSERT INTO effects (key, run, state, intended_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
+        ON CONFLICT (key) DO UPDATE SET run = excluded.run, state = excluded.state, \
+        intended_at = excluded.intended_at, doc = excluded.doc";
+    EFFECTS_OF_RUN = "SELECT key, doc FROM effects WHERE run = ?1 ORDER BY intended_at, key";
+
+    // Tasks and what they reveal.
+    PUT_TASK = "INSERT INTO tasks (id, revision, kind, open, tenant, object_id, case_id, created_at, doc) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, \
+        kind = excluded.kind, open = excluded.open, tenant = excluded.tenant, object_id = excluded.object_id, \
+        case_id = excluded.case_id, created_at = excluded.created_at, doc = excluded.doc \
+        WHERE excluded.revision > tasks.revision";
+    TASK = "SELECT created_at, id, doc FROM tasks WHERE id = ?1";
+    TASKS_ALL = "SELECT created_at, id, doc FROM tasks WHERE (created_at, id) < (?1, ?2) \
+        ORDER BY created_at DESC, id DESC LIMIT ?3";
+    TASKS_OPEN = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_open_time WHERE open = 1 \
+        AND (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT ?3";
+    TASKS_OF_PERSON = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_person WHERE (created_at, id) < (?1, ?2) \
+        AND object_id = ?4 AND (?5 = 0 OR open = 1) ORDER BY created_at DESC, id DESC LIMIT ?3";
+    TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_case WHERE (created_at, id) < (?1, ?2) \
+        AND case_id = ?4 AND (?5 = 0 OR open = 1) AND (?6 IS NULL OR object_id = ?6) \
+        ORDER BY created_at DESC, id DESC LIMIT ?3";
+    OPEN_TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks WHERE case_id = ?1 AND open = 1 ORDER BY created_at, id";
+    PUT_SEALED = "INSERT INTO sealed (task, doc) VALUES (?1, ?2) ON CONFLICT (task) DO UPDATE SET doc = excluded.doc";
+    /// Overwrites in place before the row goes, so that the ciphertext does not stay behind in a free page.
+    BLANK_SEALED = "UPDATE sealed SET doc = printf('%.*c', length(doc), ' ') WHERE task = ?1";
+    DROP_SEALED = "DELETE FROM sealed WHERE task = ?1";
+    SEALED = "SELECT task, doc FROM sealed WHERE task = ?1";
+
+    // Buried.
+    BURY = "INSERT INTO buried (id, at, state, doc, content) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO NOTHING";
+    SETTLE_BURIED = "UPDATE buried SET state = ?2, settled_by = ?3, settled_reason = ?4, settled_at = ?5 \
+        WHERE id = ?1 AND state = 'buried'";
+    BURIED = "SELECT at, id, state, doc, content FROM buried WHERE id = ?1";
+    BURIED_ALL = "SELECT at, id, state, doc FROM buried WHERE (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
+    BURIED_OPEN = "SELECT at, id, state, doc FROM buried INDEXED BY buried_open WHERE state = 'buried' \
+        AND (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
+
+    // Audit, guards, settings, tokens.
+    AUDIT = "INSERT INTO audit (doc) VALUES (?1)";
+    AUDITED = "SELECT seq, doc FROM audit WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
+    COUNT_REVOCATION = "INSERT INTO revocations (tenant, object_id, at) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (tenant, object_id) DO UPDATE SET at = max(at, excluded.at)";
+    /// Scans at most one entry more than the cap allows.
+    WITHIN_CAP = "SELECT 1 WHERE (SELECT count(*) FROM (SELECT 1 FROM revocations WHERE tenant = ?1 AND at >= ?2 \
+        LIMIT ?3 + 1)) <= ?3";
+    PRUNE_REVOCATIONS = "DELETE FROM revocations WHERE tenant = ?1 AND at < ?2";
+    PUT_SETTING = "INSERT INTO settings (key, doc) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc";
+    DROP_SETTING = "DELETE FROM settings WHERE key = ?1";
+    SETTING = "SELECT key, doc FROM settings WHERE key = ?1";
+    PUT_TOKEN = "INSERT INTO tokens (id, name, hash, scopes, created_at, expires_at, revoked_at) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET name = excluded.name, hash = excluded.hash, \
+        scopes = excluded.scopes, created_at = excluded.created_at, expires_at = excluded.expires_at, \
+        revoked_at = excluded.revoked_at";
+    REVOKE_TOKEN = "UPDATE tokens SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
+    TOKENS = "SELECT id, name, hash, scopes, created_at, expires_at, revoked_at FROM tokens ORDER BY created_at, id";
+    TOKEN_BY_HASH = "SELECT id, name, hash, scopes, created_at, expires_at, revoked_at FROM tokens WHERE hash = ?1 \
+        AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)";
+
+    // Figures: each reads one small (mostly partial) index.
+    COUNT_FRESH = "SELECT count(*) FROM queue INDEXED BY queue_fresh WHERE due_at IS NULL";
+    COUNT_AGAIN = "SELECT count(*) FROM queue INDEXED BY queue_again WHERE due_at IS NOT NULL";
+    OLDEST_FRESH = "SELECT received_at FROM queue INDEXED BY queue_fresh WHERE due_at IS NULL AND seq > 0 \
+        ORDER BY seq LIMIT 1";
+    OLDEST_AGAIN = "SELECT min(received_at) FROM queue INDEXED BY queue_again WHERE due_at IS NOT NULL";
+    COUNT_WAITING = "SELECT count(*) FROM waiting";
+    COUNT_DUE = "SELECT count(*) FROM people INDEXED BY people_due WHERE urgent IN (0, 1) AND due_at <= ?1";
+    COUNT_RUNS = "SELECT count(*) FROM runs INDEXED BY runs_open WHERE closed_at IS NULL";
+    COUNT_CASES = "SELECT count(*) FROM cases INDEXED BY cases_open_time WHERE closed_at IS NULL";
+    COUNT_PARKED = "SELECT count(*) FROM cases INDEXED BY cases_parked WHERE closed_at IS NULL AND state = 'parked'";
+    COUNT_TASKS = "SELECT kind, count(*), min(created_at) FROM tasks INDEXED BY tasks_open_kind WHERE open = 1 \
+        GROUP BY kind ORDER BY kind";
+    COUNT_UNKNOWN = "SELECT count(*) FROM effects INDEXED BY effects_unknown WHERE state = 'unknown'";
+    COUNT_BURIED = "SELECT count(*) FROM buried INDEXED BY buried_open WHERE state = 'buried'";
+
+    TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+}
