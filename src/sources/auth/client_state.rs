@@ -2,12 +2,22 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
+use serde::Deserialize;
+
 use super::same::Tokens;
 use super::{ConfigError, Resolve, SecretRef, resolve_all};
 
 const WAY: &str = "client_state";
 /// Microsoft's limit, in characters.
 const MAX: usize = 128;
+
+/// `client_state: { secrets: [...] }`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// States of subscriptions that others made; those made by oust have their own.
+    pub secrets: Vec<SecretRef>,
+}
 
 /// The client states a source accepts.
 #[derive(Debug, Clone)]
@@ -20,7 +30,8 @@ impl ClientState {
     ///
     /// # Errors
     /// When a secret cannot be had, is empty or is longer than Graph would carry.
-    pub fn build(secrets: &[SecretRef], resolve: &dyn Resolve) -> Result<Self, ConfigError> {
+    pub fn build(config: &Config, resolve: &dyn Resolve) -> Result<Self, ConfigError> {
+        let secrets = &config.secrets;
         if secrets.is_empty() {
             return Ok(Self::of(&[]));
         }

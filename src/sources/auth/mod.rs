@@ -300,8 +300,12 @@ mod tests {
     fn requests_show_no_secret_in_debug() {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", "Bearer planted".parse().expect("a value"));
-        let request =
-            Unverified { headers, query: Some("token=planted".into()), body: Bytes::from_static(b"planted"), peer: None };
+        let request = Unverified {
+            headers,
+            query: Some("token=planted".into()),
+            body: Bytes::from_static(b"planted"),
+            peer: None,
+        };
         assert!(!format!("{request:?}").contains("planted"));
     }
 }

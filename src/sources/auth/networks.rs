@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn only_listed_networks_are_admitted_and_an_empty_list_admits_all() {
-        let list = Networks::new(&["203.0.113.0/24".parse().expect("a network"), "2001:db8::/32".parse().expect("one")]);
+        let list =
+            Networks::new(&["203.0.113.0/24".parse().expect("a network"), "2001:db8::/32".parse().expect("one")]);
         for (peer, admitted) in [
             ("203.0.113.9", true),
             ("::ffff:203.0.113.9", true),

@@ -69,7 +69,9 @@ pub(super) fn closed(item: &Value, noun: &str) -> Option<String> {
 }
 
 fn is_kind(one: &Value, name: &str) -> bool {
-    text(one, "@odata.type").and_then(|kind| kind.rsplit('.').next()).is_some_and(|kind| kind.eq_ignore_ascii_case(name))
+    text(one, "@odata.type")
+        .and_then(|kind| kind.rsplit('.').next())
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(name))
 }
 
 fn is_cleared(one: &Value) -> bool {
@@ -104,7 +106,8 @@ fn people(found: &[Value]) -> People {
 fn owners(found: &[Value]) -> People {
     let mut people = People::default();
     for one in found.iter().filter(|one| !is_cleared(one)) {
-        if let Some(account) = get(one, "userAccount").or_else(|| get(one, "account")).filter(|value| value.is_object()) {
+        if let Some(account) = get(one, "userAccount").or_else(|| get(one, "account")).filter(|value| value.is_object())
+        {
             people.add(&Account::read(account));
         } else if is_kind(one, "mailboxEvidence") || is_kind(one, "mailboxConfigurationEvidence") {
             people.add(&Account {
@@ -122,7 +125,9 @@ fn add_evidence(draft: &mut Draft, one: &Value) {
     if is_kind(one, "ipEvidence") {
         let location = get(one, "location").filter(|value| value.is_object());
         let mut place = evidence::place(location, text(one, "ipAddress"), None);
-        place.country = place.country.or_else(|| text(one, "countryLetterCode").map(|word| crate::sources::normalise::cut(word, 8)));
+        place.country = place
+            .country
+            .or_else(|| text(one, "countryLetterCode").map(|word| crate::sources::normalise::cut(word, 8)));
         evidence::add_place(into, place);
     } else if is_kind(one, "cloudLogonSessionEvidence") {
         evidence::add(&mut into.sessions, text(one, "sessionId"));

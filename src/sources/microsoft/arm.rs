@@ -18,8 +18,20 @@ impl ArmIncident {
     /// `providers/Microsoft.SecurityInsights/Incidents/{guid}`; fixed words in any case, as ARM compares them.
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.trim().strip_prefix('/')?.split('/').collect();
-        let [subs, subscription, groups, group, prov, insights, spaces, workspace, prov2, security, incidents, incident] =
-            parts.as_slice().try_into().ok()?;
+        let [
+            subs,
+            subscription,
+            groups,
+            group,
+            prov,
+            insights,
+            spaces,
+            workspace,
+            prov2,
+            security,
+            incidents,
+            incident,
+        ] = parts.as_slice().try_into().ok()?;
         let fixed = [
             (subs, "subscriptions"),
             (groups, "resourceGroups"),
@@ -36,10 +48,12 @@ impl ArmIncident {
                 && !name.starts_with('.')
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.()-".contains(&b))
         };
-        let space_fits = |name: &str| {
-            (4..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
-        if !fixed.iter().all(|(part, word): &(&str, &str)| part.eq_ignore_ascii_case(word)) || !group_fits(group) || !space_fits(workspace) {
+        let space_fits =
+            |name: &str| (4..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !fixed.iter().all(|(part, word): &(&str, &str)| part.eq_ignore_ascii_case(word))
+            || !group_fits(group)
+            || !space_fits(workspace)
+        {
             return None;
         }
         let subscription = guid(subscription)?;
@@ -76,7 +90,8 @@ mod tests {
         let incident = ArmIncident::parse(ID).expect("an id");
         assert_eq!(incident.workspace, "soc-prod");
         assert!(incident.path.eq_ignore_ascii_case(ID));
-        let allow = |workspace: &str| [ArmWorkspace { subscription: incident.subscription, workspace: workspace.into() }];
+        let allow =
+            |workspace: &str| [ArmWorkspace { subscription: incident.subscription, workspace: workspace.into() }];
         assert!(incident.is_allowed(&allow("SOC-prod")));
         assert!(!incident.is_allowed(&allow("other")));
         assert!(!incident.is_allowed(&[]));

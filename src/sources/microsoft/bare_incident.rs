@@ -20,13 +20,13 @@ impl Shape for BareIncident {
             lower.ends_with("/incidents") || lower.contains("/incidents/")
         };
         get(item, "properties").is_some_and(Value::is_object)
-            && first_text(item, &["type", "id"]).is_some_and(|_| {
-                ["type", "id"].iter().filter_map(|key| first_text(item, &[key])).any(says_incident)
-            })
+            && first_text(item, &["type", "id"])
+                .is_some_and(|_| ["type", "id"].iter().filter_map(|key| first_text(item, &[key])).any(says_incident))
     }
 
     fn read(&self, items: &[&Value], ctx: &Context) -> Vec<Draft> {
-        let story = |item: &&Value| incident::story(item, first(item, &["entities", "relatedEntities"]), self.word(), ctx);
+        let story =
+            |item: &&Value| incident::story(item, first(item, &["entities", "relatedEntities"]), self.word(), ctx);
         items.iter().flat_map(|item| story(item).drafts(ctx)).collect()
     }
 }

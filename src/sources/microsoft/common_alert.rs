@@ -65,9 +65,13 @@ impl CommonAlert {
         match said.filter(|word| names::kind(word).is_none() && !word.eq_ignore_ascii_case(Kind::Other.word())) {
             Some(word) => {
                 draft.people = Default::default();
-                draft.hold_if_nobody(&format!("the custom property oust_kind says {:?}, which is no kind", cut(word, 64)));
+                draft.hold_if_nobody(&format!(
+                    "the custom property oust_kind says {:?}, which is no kind",
+                    cut(word, 64)
+                ));
             }
-            None => draft.hold_if_nobody("the alert names nobody: split the rule by a dimension UserId or UserPrincipalName"),
+            None => draft
+                .hold_if_nobody("the alert names nobody: split the rule by a dimension UserId or UserPrincipalName"),
         }
         for name in ["IpAddress", "IPAddress", "ClientIp"] {
             evidence::add_ip(&mut draft.evidence, words(name));
@@ -116,7 +120,8 @@ fn tables(context: &Value) -> Vec<Row> {
     let results = get(context, "searchResults").unwrap_or(&Value::Null);
     let mut rows = Vec::new();
     for table in list(results, "tables") {
-        let names: Vec<&str> = list(table, "columns").iter().map(|column| text(column, "name").unwrap_or_default()).collect();
+        let names: Vec<&str> =
+            list(table, "columns").iter().map(|column| text(column, "name").unwrap_or_default()).collect();
         let named = |row: &Value| -> Row {
             let cells = row.as_array().map_or(&[] as &[Value], Vec::as_slice);
             names.iter().zip(cells).take(64).map(|(name, cell)| (cut(name, 64), cell.clone())).collect()

@@ -43,7 +43,10 @@ impl EntityTrigger {
         }
         let kind = cut(word(entity), 40);
         draft.people = entities::read(Some(&Value::Array(vec![list]))).people;
-        draft.hold_if_nobody(&format!("the entity ({}) names nobody", if kind.is_empty() { "of no kind" } else { &kind }));
+        draft.hold_if_nobody(&format!(
+            "the entity ({}) names nobody",
+            if kind.is_empty() { "of no kind" } else { &kind }
+        ));
         let arm = text(item, "incidentArmId").and_then(ArmIncident::parse);
         draft.refer("incident_arm_id", arm.map(|arm| arm.path));
         draft.about = json!({"entity": entity, "incident": text(item, "incidentArmId")});

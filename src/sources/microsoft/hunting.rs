@@ -100,8 +100,10 @@ fn draft(id: &str, rows: &[&Row<'_>]) -> Draft {
     draft.risk = rows.iter().fold(draft.risk, |level, row| risk::higher(level, risk::of(get(&row.row, "severity"))));
     draft.tenant = rows.iter().find_map(|row| tenant(text(row.envelope, "tenantId")).filter(|_| is_enveloped(row)));
     draft.activity_at = rows.iter().filter_map(|row| clock::of(&row.row, &["endTime", "startTime"])).max();
-    draft.detected_at =
-        rows.iter().find_map(|row| clock::of(&row.row, &["timestamp"])).or_else(|| rows.iter().find_map(|row| clock::of(row.envelope, &["time"])));
+    draft.detected_at = rows
+        .iter()
+        .find_map(|row| clock::of(&row.row, &["timestamp"]))
+        .or_else(|| rows.iter().find_map(|row| clock::of(row.envelope, &["time"])));
     let people: Vec<&&Row<'_>> = rows.iter().filter(|row| row.names_a_person()).collect();
     let has_impacted = people.iter().any(|row| row.is_impacted());
     people.iter().filter(|row| !has_impacted || row.is_impacted()).for_each(|row| add_person(&mut draft.people, row));
@@ -153,7 +155,9 @@ fn alone(draft: &Draft, rows: &[&Row<'_>], family: &str, number: &str) -> Outcom
         return Outcome::Ignored { reason: "out of scope: a table that names neither alert nor behavior".to_owned() };
     }
     if rows.iter().all(|row| row.is_entity()) {
-        return Outcome::Ignored { reason: "out of scope: evidence that is no person; the person comes in a row of its own".to_owned() };
+        return Outcome::Ignored {
+            reason: "out of scope: evidence that is no person; the person comes in a row of its own".to_owned(),
+        };
     }
     let fits = number.len() <= 128 && number.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     match (draft.kind, family, fits) {
@@ -161,6 +165,8 @@ fn alone(draft: &Draft, rows: &[&Row<'_>], family: &str, number: &str) -> Outcom
             Outcome::Lookup { what: Lookup::GraphObject { collection: Collection::AlertsV2, id: number.to_owned() } }
         }
         (Some(_), ..) => Outcome::Held { reason: "the row names nobody; send the entity rows too".to_owned() },
-        (None, ..) => Outcome::Ignored { reason: "out of scope: not a detection oust knows, and it names nobody".to_owned() },
+        (None, ..) => {
+            Outcome::Ignored { reason: "out of scope: not a detection oust knows, and it names nobody".to_owned() }
+        }
     }
 }

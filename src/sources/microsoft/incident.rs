@@ -67,7 +67,8 @@ pub(super) fn story(object: &Value, beside: Option<&Value>, shape: &'static str,
 /// The incident number in Defender, where the incident is Defender's: digits only.
 fn xdr_id(incident: &Value) -> Option<String> {
     let provider = text(incident, "providerName")?;
-    let is_defender = ["Microsoft XDR", "Microsoft 365 Defender"].iter().any(|name| provider.eq_ignore_ascii_case(name));
+    let is_defender =
+        ["Microsoft XDR", "Microsoft 365 Defender"].iter().any(|name| provider.eq_ignore_ascii_case(name));
     let id = reference(incident, &["providerIncidentId"])?;
     (is_defender && (1..=19).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit())).then_some(id)
 }
@@ -76,7 +77,8 @@ fn closed(incident: &Value) -> Option<String> {
     let status = text(incident, "status")?;
     let is_closed = ["closed", "resolved"].iter().any(|word| status.eq_ignore_ascii_case(word));
     let class = first_text(incident, &["classification"]).map(|word| format!(" as {word}")).unwrap_or_default();
-    is_closed.then(|| crate::sources::normalise::cut(&format!("closed: the incident is {status}{class}"), limits::TITLE))
+    is_closed
+        .then(|| crate::sources::normalise::cut(&format!("closed: the incident is {status}{class}"), limits::TITLE))
 }
 
 /// One alert of a Sentinel incident.

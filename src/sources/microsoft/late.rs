@@ -101,11 +101,11 @@ fn part(alert: &Value) -> Part {
 fn merged_into(answer: &Value, original: &Finding) -> Option<String> {
     let is_redirected = text(answer, "status").is_some_and(|status| status.eq_ignore_ascii_case("redirected"));
     let target = reference(answer, &["redirectIncidentId"]).filter(|_| is_redirected)?;
-    let is_other = original.refs.get("xdr_incident") != Some(&target) && reference(answer, &["id"]).as_ref() != Some(&target);
+    let is_other =
+        original.refs.get("xdr_incident") != Some(&target) && reference(answer, &["id"]).as_ref() != Some(&target);
     (is_other && target.len() <= 19 && target.bytes().all(|b| b.is_ascii_digit())).then_some(target)
 }
 
 fn shape_word(word: &str) -> &'static str {
     super::shapes().find(|known| *known == word).unwrap_or("incident")
 }
-

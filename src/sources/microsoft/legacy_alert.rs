@@ -59,7 +59,8 @@ pub(super) fn draft(item: &Value, shape: &'static str) -> Draft {
 }
 
 fn closed(item: &Value) -> Option<String> {
-    let is = |key, words: &[&str]| text(item, key).filter(|said| words.iter().any(|word| said.eq_ignore_ascii_case(word)));
+    let is =
+        |key, words: &[&str]| text(item, key).filter(|said| words.iter().any(|word| said.eq_ignore_ascii_case(word)));
     if let Some(status) = is("status", &["resolved", "dismissed"]) {
         return Some(format!("closed: the alert is {status}"));
     }

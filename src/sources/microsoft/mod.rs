@@ -85,12 +85,16 @@ pub fn parse(body: &[u8], ctx: &Context) -> Result<Parsed, Error> {
     });
     let mut drafts = Vec::new();
     for index in &order {
-        let values: Vec<&Value> = items.iter().filter(|item| item.shape == Some(*index)).map(|item| &item.value).collect();
+        let values: Vec<&Value> =
+            items.iter().filter(|item| item.shape == Some(*index)).map(|item| &item.value).collect();
         drafts.extend(SHAPES[*index].read(&values, ctx));
     }
     let strangers: Vec<&Value> = items.iter().filter(|item| item.shape.is_none()).map(|item| &item.value).collect();
     drafts.extend(not_understood(&strangers));
-    Ok(Parsed { shapes: order.iter().map(|index| SHAPES[*index].word()).collect(), findings: draft::settle(drafts, ctx) })
+    Ok(Parsed {
+        shapes: order.iter().map(|index| SHAPES[*index].word()).collect(),
+        findings: draft::settle(drafts, ctx),
+    })
 }
 
 /// Items of no known shape beside known ones: one held finding, so that they are seen.
@@ -98,6 +102,10 @@ fn not_understood(items: &[&Value]) -> Option<Draft> {
     let first = items.first()?;
     let mut draft = Draft::new("unknown");
     draft.about = Value::Array(items.iter().map(|item| (*item).clone()).collect());
-    draft.hold_if_nobody(&format!("{} of the items are of no shape oust knows; the first has {}", items.len(), json::keys(first)));
+    draft.hold_if_nobody(&format!(
+        "{} of the items are of no shape oust knows; the first has {}",
+        items.len(),
+        json::keys(first)
+    ));
     Some(draft)
 }

@@ -6,9 +6,9 @@
 use serde_json::Value;
 
 use super::SHAPES;
+use crate::sources::Error;
 use crate::sources::normalise::json::{get, keys, open};
 use crate::sources::normalise::limits;
-use crate::sources::Error;
 
 /// Keys that wrap other items.
 const WRAPPERS: &[&str] = &["body", "records", "value", "data", "event"];
@@ -79,9 +79,9 @@ fn wrapped(value: &Value) -> Option<Value> {
 
 fn is_graph_notification(value: &Value) -> bool {
     get(value, "validationTokens").is_some()
-        || get(value, "value").and_then(Value::as_array).is_some_and(|items| {
-            items.first().is_some_and(|item| get(item, "subscriptionId").is_some())
-        })
+        || get(value, "value")
+            .and_then(Value::as_array)
+            .is_some_and(|items| items.first().is_some_and(|item| get(item, "subscriptionId").is_some()))
 }
 
 #[cfg(test)]

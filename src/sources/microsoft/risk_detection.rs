@@ -38,7 +38,9 @@ pub(super) fn draft(item: &Value, shape: &'static str, tenant: Option<Uuid>, see
     draft.detected_at = clock::of(item, &["detectedDateTime"]).or(seen_at);
     draft.closed = draft.closed.or_else(|| closed(item));
     draft.people.add(&account(item));
-    draft.hold_if_nobody("the risk detection names nobody: its userId is no object id and it has no user principal name");
+    draft.hold_if_nobody(
+        "the risk detection names nobody: its userId is no object id and it has no user principal name",
+    );
     draft.refer("risk_detection", reference(item, &["id"]));
     draft.refer("request", reference(item, &["requestId"]));
     draft.refer("correlation", reference(item, &["correlationId"]));
@@ -89,7 +91,9 @@ pub(super) fn closed(item: &Value) -> Option<String> {
         | "admindismissedriskforsignin"
         | "admindismissedallriskforserviceprincipal"
         | "m365dadmindismisseddetection" => Some(format!("closed: {}", words("riskDetail"))),
-        "adminconfirmedserviceprincipalcompromised" => Some("out of scope: a service principal, not a person".to_owned()),
+        "adminconfirmedserviceprincipalcompromised" => {
+            Some("out of scope: a service principal, not a person".to_owned())
+        }
         _ => None,
     }
 }
@@ -98,8 +102,10 @@ pub(super) fn closed(item: &Value) -> Option<String> {
 /// other end of the journey is in here.
 fn add_additional(into: &mut Evidence, list: &Value) {
     let items = list.as_array().map_or(&[] as &[Value], Vec::as_slice);
-    let pairs = || items.iter().take(limits::ITEMS).filter_map(|item| Some((first_text(item, &["key"])?, get(item, "value")?)));
-    let related_at = pairs().find(|(key, _)| *key == "relatedEventTimeInUtc").and_then(|(_, value)| clock::parse(value));
+    let pairs =
+        || items.iter().take(limits::ITEMS).filter_map(|item| Some((first_text(item, &["key"])?, get(item, "value")?)));
+    let related_at =
+        pairs().find(|(key, _)| *key == "relatedEventTimeInUtc").and_then(|(_, value)| clock::parse(value));
     for (key, value) in pairs() {
         match key {
             "userAgent" | "relatedUserAgent" => evidence::add(&mut into.user_agents, value.as_str()),

@@ -46,7 +46,11 @@ pub(super) fn draft(item: &Value, shape: &'static str, tenant: Option<Uuid>, see
             (false, false) => None,
         }
     });
-    draft.people.add(&Account { object_id: text(item, "id"), upn: text(item, "userPrincipalName"), ..Account::default() });
+    draft.people.add(&Account {
+        object_id: text(item, "id"),
+        upn: text(item, "userPrincipalName"),
+        ..Account::default()
+    });
     draft.hold_if_nobody("the risky user has neither an object id nor a user principal name");
     draft.refer("risky_user", reference(item, &["id"]));
     draft.about = json!({

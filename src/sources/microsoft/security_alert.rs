@@ -23,8 +23,7 @@ impl Shape for SecurityAlert {
     fn tells(&self, item: &Value) -> bool {
         let is_entity = text(item, "kind") == Some("SecurityAlert") && get(item, "properties").is_some();
         let alert = if is_entity { properties(item) } else { item };
-        get(alert, "systemAlertId").is_some()
-            && (get(alert, "alertType").is_some() || first(alert, &NAMES).is_some())
+        get(alert, "systemAlertId").is_some() && (get(alert, "alertType").is_some() || first(alert, &NAMES).is_some())
     }
 
     fn read(&self, items: &[&Value], _ctx: &Context) -> Vec<Draft> {
@@ -55,8 +54,7 @@ impl SecurityAlert {
         draft.refer("alert", id.clone());
         draft.refer("provider_alert", reference(alert, &["providerAlertId", "vendorOriginalId"]));
         draft.refer("product", reference(alert, &["productName"]));
-        draft.about =
-            json!({"alert": id, "kind": draft.raw_kind, "risk": draft.risk, "activity": draft.activity_at});
+        draft.about = json!({"alert": id, "kind": draft.raw_kind, "risk": draft.risk, "activity": draft.activity_at});
         draft
     }
 }
@@ -85,7 +83,10 @@ fn custom_names(alert: &Value) -> Vec<String> {
 
 fn closed(alert: &Value) -> Option<String> {
     let status = text(alert, "status")?;
-    ["resolved", "dismissed", "closed"].iter().any(|word| status.eq_ignore_ascii_case(word)).then(|| format!("closed: the alert is {status}"))
+    ["resolved", "dismissed", "closed"]
+        .iter()
+        .any(|word| status.eq_ignore_ascii_case(word))
+        .then(|| format!("closed: the alert is {status}"))
 }
 
 /// Alerts without entities: the user principal name in `CompromisedEntity` or among the extended properties.

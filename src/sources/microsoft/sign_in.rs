@@ -32,9 +32,21 @@ impl Shape for SignIn {
 }
 
 /// Reads one sign-in: a draft for each risk event it names. `tenant` and `seen_at` come from the envelope.
-pub(super) fn drafts(item: &Value, shape: &'static str, tenant: Option<Uuid>, seen_at: Option<Timestamp>) -> Vec<Draft> {
-    let events = EVENT_KEYS.iter().map(|key| opened(item, &[key])).find(|list| list.as_array().is_some_and(|l| !l.is_empty()));
-    let mut names: Vec<&str> = events.iter().flat_map(|list| list.as_array()).flatten().filter_map(Value::as_str).filter(|name| *name != "none").collect();
+pub(super) fn drafts(
+    item: &Value,
+    shape: &'static str,
+    tenant: Option<Uuid>,
+    seen_at: Option<Timestamp>,
+) -> Vec<Draft> {
+    let events =
+        EVENT_KEYS.iter().map(|key| opened(item, &[key])).find(|list| list.as_array().is_some_and(|l| !l.is_empty()));
+    let mut names: Vec<&str> = events
+        .iter()
+        .flat_map(|list| list.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(|name| *name != "none")
+        .collect();
     names.sort_unstable();
     names.dedup();
     names.truncate(limits::EVIDENCE);
@@ -69,7 +81,9 @@ fn draft(item: &Value, name: &str, shape: &'static str, tenant: Option<Uuid>, se
     let location = Some(&*location).filter(|value| !value.is_null());
     evidence::add_place(into, evidence::place(location, text(item, "ipAddress"), draft.activity_at));
     draft.about = match reference(item, &["id"]) {
-        Some(id) => json!({"sign_in": id, "kind": draft.raw_kind, "risk": draft.risk, "state": text(item, "riskState")}),
+        Some(id) => {
+            json!({"sign_in": id, "kind": draft.raw_kind, "risk": draft.risk, "state": text(item, "riskState")})
+        }
         None => json!({"sign_in": item, "kind": draft.raw_kind}),
     };
     draft

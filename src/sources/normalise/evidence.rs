@@ -118,9 +118,13 @@ mod tests {
 
     #[test]
     fn a_place_is_read_from_graph_and_sentinel_forms() {
-        let graph = json!({"city": "Lagos", "countryOrRegion": "NG", "geoCoordinates": {"latitude": 6.45, "longitude": 3.39}});
+        let graph =
+            json!({"city": "Lagos", "countryOrRegion": "NG", "geoCoordinates": {"latitude": 6.45, "longitude": 3.39}});
         let read = place(Some(&graph), Some("203.0.113.7"), None);
-        assert_eq!((read.city.as_deref(), read.country.as_deref(), read.latitude), (Some("Lagos"), Some("NG"), Some(6.45)));
+        assert_eq!(
+            (read.city.as_deref(), read.country.as_deref(), read.latitude),
+            (Some("Lagos"), Some("NG"), Some(6.45))
+        );
         let sentinel = json!({"countryCode": "DE", "latitude": 900.0, "clientIP": "198.51.100.20"});
         let read = place(Some(&sentinel), None, None);
         assert_eq!((read.ip.as_deref(), read.latitude), (Some("198.51.100.20"), None));

@@ -24,11 +24,8 @@ pub fn documents(body: &[u8]) -> Result<Vec<Value>, Error> {
     }
     let mut documents = Vec::new();
     for document in Deserializer::from_slice(body).into_iter::<Value>() {
-        let document = document.map_err(|source| Error::NotJson {
-            line: source.line(),
-            column: source.column(),
-            source,
-        })?;
+        let document =
+            document.map_err(|source| Error::NotJson { line: source.line(), column: source.column(), source })?;
         if documents.len() == limits::ITEMS {
             return Err(Error::TooMany);
         }

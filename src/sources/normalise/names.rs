@@ -146,7 +146,11 @@ fn fold(name: &str) -> String {
 /// The title before " involving one user", " involving multiple users", " reported by …", " (Preview)".
 fn without_tail(name: &str) -> Option<&str> {
     let lower = name.to_ascii_lowercase();
-    [" involving ", " reported by ", " (preview)"].iter().filter_map(|tail| lower.find(tail)).min().map(|at| &name[..at])
+    [" involving ", " reported by ", " (preview)"]
+        .iter()
+        .filter_map(|tail| lower.find(tail))
+        .min()
+        .map(|at| &name[..at])
 }
 
 #[cfg(test)]
@@ -190,7 +194,10 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_kept_raw_and_a_known_one_is_preferred() {
-        assert_eq!(pick([Some("Rare process"), None, Some("unlikelyTravel")]), (Some(Kind::AtypicalTravel), "unlikelyTravel"));
+        assert_eq!(
+            pick([Some("Rare process"), None, Some("unlikelyTravel")]),
+            (Some(Kind::AtypicalTravel), "unlikelyTravel")
+        );
         assert_eq!(pick([None, Some(" "), Some("Rare process"), Some("x")]), (None, "Rare process"));
         assert_eq!(pick([]), (None, ""));
     }

@@ -299,12 +299,16 @@ mod tests {
         assert_eq!(merged.list().len(), 1);
         assert_eq!(merged.list()[0].subject.object_id, ADA.parse().ok());
         let other = "00000000-1111-2222-3333-444444444444";
-        assert_eq!(people(&[json!({"aadUserId": ADA, "upn": upn}), json!({"aadUserId": other, "upn": upn})]).list().len(), 2);
+        assert_eq!(
+            people(&[json!({"aadUserId": ADA, "upn": upn}), json!({"aadUserId": other, "upn": upn})]).list().len(),
+            2
+        );
     }
 
     #[test]
     fn more_people_than_the_limit_overflow() {
-        let accounts: Vec<Value> = (0..=limits::PEOPLE).map(|n| json!({"upn": format!("u{n}@contoso.example")})).collect();
+        let accounts: Vec<Value> =
+            (0..=limits::PEOPLE).map(|n| json!({"upn": format!("u{n}@contoso.example")})).collect();
         let people = people(&accounts);
         assert!(people.is_overflowing());
         assert_eq!(people.list().len(), limits::PEOPLE);

@@ -77,9 +77,10 @@ pub(in super::super) fn ask(xdr: Option<String>, arm: Option<ArmIncident>, ctx: 
             subscription: arm.subscription.to_string(),
             workspace: arm.workspace,
         }),
-        (None, Some(arm)) => {
-            Err(format!("workspace {} of subscription {} is not in this source's list", arm.workspace, arm.subscription))
-        }
+        (None, Some(arm)) => Err(format!(
+            "workspace {} of subscription {} is not in this source's list",
+            arm.workspace, arm.subscription
+        )),
         (None, None) => Err("its id is no incident id oust could ask about".to_owned()),
     }
 }
@@ -146,7 +147,9 @@ impl Story {
             draft.people = People::default();
             draft.nobody = match &self.ask {
                 Ok(what) => Outcome::Lookup { what: what.clone() },
-                Err(why) => Outcome::Held { reason: cut(&format!("the incident names nobody, and {why}"), limits::TEXT) },
+                Err(why) => {
+                    Outcome::Held { reason: cut(&format!("the incident names nobody, and {why}"), limits::TEXT) }
+                }
             };
             if is_mixed {
                 draft.refs.insert(MIXED.to_owned(), "mixed".to_owned());
