@@ -43,7 +43,7 @@ pub struct Config {
     /// How people and senders reach us, when that differs from `listen`.
     pub public_url: Option<Url>,
     pub mode: Mode,
-    /// The SQLite file.
+    /// The store's file.
     pub store: PathBuf,
     /// Folder of playbooks; `None` = the shipped ones.
     pub playbooks: Option<PathBuf>,

@@ -60,7 +60,7 @@ impl Vault<'_> {
         match (file, variable) {
             (Some(file), None) => {
                 let path = self.path(reader.text(file, "file")?);
-                self.from_file(reader, file.at, &path, what)
+                self.filed(reader, file.at, &path, what)
             }
             (None, Some(variable)) => {
                 let name = reader.text(variable, "env")?;
@@ -78,7 +78,7 @@ impl Vault<'_> {
         }
     }
 
-    fn from_file(&self, reader: &mut Reader<'_>, at: Mark, path: &Path, what: &str) -> Option<SecretString> {
+    fn filed(&self, reader: &mut Reader<'_>, at: Mark, path: &Path, what: &str) -> Option<SecretString> {
         match read(path) {
             Ok((secret, readable_by_all)) => {
                 if readable_by_all {

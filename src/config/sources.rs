@@ -44,7 +44,7 @@ pub enum Kind {
     /// Graph change notifications.
     Graph { client_state: Vec<SecretString> },
     /// Any JSON: expressions say where things are.
-    Mapped(mapped::Config),
+    Mapped(Box<mapped::Config>),
 }
 
 impl Source {
@@ -56,13 +56,11 @@ impl Source {
         let kind = match &self.kind {
             Kind::Microsoft { arm } => SourceKind::Microsoft { arm: arm.clone() },
             Kind::Graph { client_state } => SourceKind::Graph { client_state: ClientState::of(client_state) },
-            Kind::Mapped(config) => SourceKind::Mapped(Box::new(Mapping::compile(config).map_err(|e| e.to_string())?)),
+            Kind::Mapped(config) => SourceKind::Mapped(Box::new(Mapping::compile(config).map_err(|m| joined(&m))?)),
         };
         let auth = match &kind {
             SourceKind::Graph { .. } => None,
-            _ => Some(Authenticator::build(&self.auth, &self.networks, &Resolved).map_err(|mistakes| {
-                mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-            })?),
+            _ => Some(Authenticator::build(&self.auth, &self.networks, &Resolved).map_err(|m| joined(&m))?),
         };
         Ok(http::Source {
             name: self.name.clone(),
@@ -75,6 +73,10 @@ impl Source {
             on_unknown: self.on_unknown,
         })
     }
+}
+
+fn joined(mistakes: &[impl ToString]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Secrets were resolved when the file was read.
@@ -198,23 +200,38 @@ fn kind(reader: &mut Reader<'_>, vault: &Vault<'_>, section: &mut Section<'_>, w
             reader.finish(inner, "client_state", &[]);
             Some(Kind::Graph { client_state: client_state? })
         }
-        _ => mapped(reader, section).map(Kind::Mapped),
+        _ => mapped(reader, section).map(Box::new).map(Kind::Mapped),
     }
 }
 
 fn mapped(reader: &mut Reader<'_>, section: &mut Section<'_>) -> Option<mapped::Config> {
     let node = reader.need(section, "map", "a mapped source")?;
     let inner = reader.section(node, "map")?;
-    let mut map = serde_json::Map::new();
-    for (key, node) in inner.all() {
-        if let Some(text) = reader.text(node, &key.text) {
-            map.insert(key.text.clone(), text.into());
+    let mut texts = serde_json::Map::new();
+    for (key, value) in inner.all() {
+        if let Some(text) = reader.text(value, &key.text) {
+            texts.insert(key.text.clone(), text.into());
         }
     }
-    let each = section.take("each").and_then(|node| reader.text(node, "each"));
-    let config = mapped::Config::of(map, each.map(str::to_owned));
-    let compiled = config.and_then(|config| Mapping::compile(&config).map(|_| config));
-    compiled.map_err(|error| reader.error(node.at, error.to_string(), "")).ok()
+    let each = section.take("each").and_then(|node| reader.text(node, "each")).map(str::to_owned);
+    let map = match serde_json::from_value(texts.into()) {
+        Ok(map) => map,
+        Err(error) => {
+            reader.error(node.at, format!("map: {error}"), "every value is an expression over `body`");
+            return None;
+        }
+    };
+    let config = mapped::Config { map, each };
+    let mistakes = Mapping::compile(&config).err().unwrap_or_default();
+    for mistake in &mistakes {
+        let of = |key: &str| inner.all().find(|(k, _)| k.text == key).map(|(_, value)| value.at);
+        let at = match mistake {
+            mapped::ConfigError::Expression { key, .. } => of(key),
+            mapped::ConfigError::NoPerson => None,
+        };
+        reader.error(at.unwrap_or(node.at), mistake.to_string(), "");
+    }
+    mistakes.is_empty().then_some(config)
 }
 
 fn allow(reader: &mut Reader<'_>, node: &Node) -> Option<ArmWorkspace> {

@@ -7,18 +7,19 @@ use bytes::Bytes;
 
 use super::{Arrived, Problem, Way, peer, plain};
 use crate::http::state::SourceKind;
-use crate::sources::{Error, graph_notifications as graph};
+use crate::sources::graph_notifications::{self as graph, LifecycleEvent};
+use crate::sources::Error;
 
 /// Answers `?validationToken=` with the token: Graph asks before it keeps a subscription.
 pub(super) fn handshake(way: &Way, parts: &Parts) -> Option<Response> {
-    let token = graph::validation_token(parts.uri.query()?)?;
+    let token = graph::validation_token(parts.uri.query()?).transpose()?;
     if !way.source.networks.admit(peer(parts)) {
         let problem = Problem::not_authenticated("the peer address is not in the source's networks");
         return Some(problem.into_response());
     }
     Some(match token {
         Ok(token) => plain(StatusCode::OK, token),
-        Err(reason) => Problem::bad_request(reason).into_response(),
+        Err(error) => Problem::bad_request(error.to_string()).into_response(),
     })
 }
 
@@ -35,7 +36,7 @@ impl Arrived<'_> {
         let SourceKind::Graph { client_state } = &source.kind else {
             return Err(Problem::internal("the log has the reason under this request's id"));
         };
-        let notified = match graph::parse(&bytes, &self.context(), client_state) {
+        let notified = match graph::parse(&bytes, &graph::Trust { client_state, own: None }, &self.context()) {
             Ok(notified) => notified,
             Err(error @ Error::Empty) => return Err(self.refuse("empty", Problem::empty_body(error.to_string()))),
             Err(error @ Error::NotJson { .. }) => {
@@ -44,11 +45,19 @@ impl Arrived<'_> {
             // Nothing in it proves who sent it, so it is not kept either.
             Err(error) => return Err(self.refuse(error.reason(), Problem::bad_request(error.to_string()))),
         };
-        for _ in 0..notified.dropped {
-            self.state.refused(&source.name, "client_state");
+        let dropped = notified.dropped;
+        for (reason, count) in [
+            ("client_state", dropped.wrong_client_state),
+            ("malformed", dropped.malformed),
+            ("other_tenant", dropped.other_tenant),
+        ] {
+            for _ in 0..count {
+                self.state.refused(&source.name, reason);
+            }
         }
-        for event in &notified.lifecycle {
-            tracing::warn!(source.name = source.name, event = ?event, "lifecycle notification");
+        for lifecycle in &notified.lifecycle {
+            let (subscription, event) = (lifecycle.subscription_id, word(&lifecycle.event));
+            tracing::warn!(source.name = source.name, subscription.id = %subscription, event, "lifecycle notification");
         }
         if notified.findings.is_empty() && notified.lifecycle.is_empty() {
             return Ok(StatusCode::ACCEPTED.into_response());
@@ -59,5 +68,14 @@ impl Arrived<'_> {
         self.keep(acceptance).await?;
         self.state.telemetry().delivery_accepted(self.delivery, &source.name, count);
         Ok(StatusCode::ACCEPTED.into_response())
+    }
+}
+
+fn word(event: &LifecycleEvent) -> &'static str {
+    match event {
+        LifecycleEvent::ReauthorizationRequired => "reauthorization_required",
+        LifecycleEvent::SubscriptionRemoved => "subscription_removed",
+        LifecycleEvent::Missed => "missed",
+        LifecycleEvent::Other(_) => "other",
     }
 }
