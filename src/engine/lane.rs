@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use super::hook::{Fate, Place};
 use super::record::{RowState, Turn};
-use super::{Asked, Inner, lock, perform};
+use super::{Inner, lock, perform};
 use crate::domain::ledger::Fault;
 use crate::domain::person::{Arrival, Around, Deed, Doc, Output, Person, READ_BACK, Settled};
 use crate::domain::plan::StepId;
@@ -371,7 +371,7 @@ impl Lane {
             now: self.inner.now(),
             rules: &self.inner.rules,
             guard: &facts,
-            conditions: &Asked(&self.inner.conditions),
+            conditions: &self.inner.conditions,
             running: &self.running,
             prepared: &self.prepared,
             presence: &presence,

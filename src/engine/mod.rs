@@ -20,8 +20,8 @@ mod perform;
 mod record;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ use uuid::Uuid;
 
 use crate::actions::Registry;
 use crate::domain::guard::{Facts, Membership};
-use crate::domain::person::{self, Rules};
+use crate::domain::person::Rules;
 use crate::domain::plan::Plan;
-use crate::domain::{Identity, ObjectId, Signal, TaskId, TenantName};
+use crate::domain::{Identity, ObjectId, Signal, SignalId, TaskId, TenantName};
 use crate::graph::Graph;
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::playbook::expr::Conditions;
@@ -60,7 +60,7 @@ pub struct Tenant {
     pub break_glass: BTreeSet<ObjectId>,
     pub break_glass_group: Option<ObjectId>,
     /// Subscriptions and workspaces whose incidents may be asked for entities, per source.
-    pub arm: HashMap<String, crate::sources::ArmAllow>,
+    pub arm: HashMap<String, Vec<crate::sources::ArmWorkspace>>,
     members: RwLock<Option<(BTreeSet<ObjectId>, Timestamp)>>,
 }
 
@@ -149,6 +149,10 @@ pub(crate) struct Inner {
     storms: tokio::sync::Mutex<()>,
     presence: Mutex<HashMap<TaskId, Timestamp>>,
     watermarks: Mutex<HashMap<Identity, Timestamp>>,
+    /// Waiting signals that are being looked up right now.
+    asking: Mutex<HashSet<SignalId>>,
+    /// The store's stamp as last seen.
+    stamp: AtomicI64,
     epoch: Epoch,
     /// Work may have become due.
     due: Notify,
@@ -161,15 +165,6 @@ pub(crate) struct Inner {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner").field("epoch", &self.epoch).finish_non_exhaustive()
-    }
-}
-
-/// Evaluates conditions for the ground.
-struct Asked<'a>(&'a Conditions);
-
-impl person::Conditions for Asked<'_> {
-    fn holds(&self, source: &str, context: &serde_json::Value) -> Result<bool, String> {
-        self.0.holds(source, context)
     }
 }
 
@@ -207,6 +202,8 @@ impl Engine {
             storms: tokio::sync::Mutex::default(),
             presence: Mutex::default(),
             watermarks: Mutex::default(),
+            asking: Mutex::default(),
+            stamp: AtomicI64::new(0),
             epoch,
             due: Notify::new(),
             stop: CancellationToken::new(),

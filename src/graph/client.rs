@@ -515,10 +515,11 @@ fn explained(
     }
     let Complaint { code, message } = serde_json::from_slice::<Envelope>(body).unwrap_or_default().error;
     // Where a secret was sent, no word of the answer is repeated.
+    let says = |texts: &[&str], word| texts.iter().any(|text| text.to_ascii_lowercase().contains(word));
     let detail = if request.operation.nature == Nature::Once { String::new() } else { redact(&message) };
     let about_password = status == 400
-        && [&code, &message].iter().any(|text| text.to_ascii_lowercase().contains("password"))
-        && !message.to_ascii_lowercase().contains("on-premises");
+        && says(&[&code, &message], "password")
+        && !["on-premises", "federat"].iter().any(|where_else| says(&[&message], where_else));
     Error::Status {
         operation: request.operation,
         status,

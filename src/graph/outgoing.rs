@@ -84,3 +84,40 @@ impl Body for Guarded {
         SizeHint::with_exact(if self.bytes.is_some() { self.length } else { 0 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::graph::testing::{Answer, Server};
+
+    use super::*;
+
+    fn now() -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+        Arc::new(|| Timestamp::UNIX_EPOCH)
+    }
+
+    #[tokio::test]
+    async fn nothing_reaches_the_server_when_send_by_passes_while_the_connection_comes_up() {
+        let server = Server::start(|_| Answer::status(204)).await;
+        for (send_by, heard) in [(SendBy::within(Duration::ZERO), 0), (SendBy::within(Duration::from_secs(60)), 1)] {
+            let body = Guarded::new(Bytes::from_static(b"{}"), Some(send_by), now());
+            let fate = body.fate();
+            let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+            let answer = http.post(server.url.clone()).body(reqwest::Body::wrap(body)).send().await;
+            assert_eq!(answer.is_ok(), heard == 1);
+            assert_eq!((fate.was_late(), fate.written_at().is_some()), (heard == 0, heard == 1));
+            assert_eq!(server.calls().len(), heard);
+        }
+        assert_eq!(server.calls()[0].header("content-length"), Some("2"));
+    }
+
+    #[test]
+    fn a_body_is_given_out_once() {
+        let mut body = Guarded::new(Bytes::from_static(b"{}"), None, now());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut poll = || Pin::new(&mut body).poll_frame(&mut context);
+        assert!(matches!(poll(), Poll::Ready(Some(Ok(_)))));
+        assert!(matches!(poll(), Poll::Ready(None)));
+    }
+}

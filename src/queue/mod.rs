@@ -1,8 +1,15 @@
 //! Signals between receipt and intake. A queue carries signals only until intake commits; from then on the store owns
 //! the work. `accept` returns once the delivery is durable; a claim is settled after the intake's commit.
 
+mod embedded;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
+
+pub use self::embedded::Embedded;
+use self::embedded::Held;
 
 use crate::domain::Signal;
 use crate::store::{self, Acceptance, Op, Receipt};
@@ -21,7 +28,8 @@ pub enum Error {
 pub struct Claim {
     pub signal: Signal,
     seq: i64,
-    returned: Option<tokio::sync::mpsc::UnboundedSender<i64>>,
+    /// Where the claim is settled, or given back to when it is dropped.
+    held: Option<Arc<Held>>,
 }
 
 impl Claim {
@@ -38,7 +46,17 @@ impl Claim {
 
     /// The intake's transaction was committed: the claim is over.
     pub async fn done(mut self) {
-        self.returned = None;
+        if let Some(held) = self.held.take() {
+            held.settle(self.seq);
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.give_back(self.seq);
+        }
     }
 }
 
@@ -56,4 +74,7 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `Unreadable`: try again later; nothing is lost.
     async fn claim(&self, limit: usize) -> Result<Vec<Claim>, Error>;
+
+    /// Something may have been put on the queue by another way in; a hint.
+    fn nudge(&self);
 }

@@ -91,6 +91,27 @@ pub struct Watch {
     pub kind: Kind,
 }
 
+impl Watch {
+    /// After a reading: when to look next; `None` when the watch is over.
+    pub fn looked(mut self, now: Timestamp, case_open: bool, every: SignedDuration) -> Option<Self> {
+        if self.continuous && case_open {
+            self.next_at = now + every;
+            return Some(self);
+        }
+        for (look, minutes) in [(1, 15), (2, 60)] {
+            let at = self.last_revoke + SignedDuration::from_mins(minutes);
+            if self.looks < look {
+                if at > now {
+                    self.next_at = at;
+                    return Some(self);
+                }
+                self.looks = look;
+            }
+        }
+        None
+    }
+}
+
 /// The open case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {

@@ -28,7 +28,7 @@ CREATE TABLE queue (
     doc         TEXT NOT NULL
 ) STRICT;
 CREATE INDEX queue_fresh ON queue (seq) WHERE due_at IS NULL;
-CREATE INDEX queue_again ON queue (due_at, received_at) WHERE due_at IS NOT NULL;
+CREATE INDEX queue_again ON queue (due_at, seq, received_at) WHERE due_at IS NOT NULL;
 CREATE INDEX queue_signal ON queue (signal);
 
 -- `tenant` and `object_id` are the identity's, both null while nobody is named.

@@ -8,7 +8,9 @@ use super::failure::plain;
 use super::sql;
 use crate::domain::task::Task;
 use crate::domain::{Identity, TenantName};
-use crate::store::{Acceptance, Batch, Buried, BuriedState, Cap, Error, Expect, Op, PersonRow, SignalOutcome, SignalRow};
+use crate::store::{
+    Acceptance, Batch, Buried, BuriedState, Cap, Error, Expect, Op, PersonRow, SignalOutcome, SignalRow,
+};
 
 /// One statement, its values, and what must be true of it.
 #[derive(Debug)]
@@ -138,7 +140,7 @@ fn expectation(expect: Expect) -> Statement {
 }
 
 fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result<(), Error> {
-    out.push(match op {
+    let statement = match op {
         Op::Dequeue(seq) => statement!(sql::DEQUEUE, [seq]),
         Op::Requeue { seq, due_at } => statement!(sql::REQUEUE, [seq, micros(due_at)]),
         Op::PutSignal(row) => signal(&row)?,
@@ -228,7 +230,8 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
             ]
         ),
         Op::RevokeToken { id, at } => statement!(sql::REVOKE_TOKEN, [id.to_string(), micros(at)]),
-    });
+    };
+    out.push(statement);
     Ok(())
 }
 
@@ -354,12 +357,13 @@ impl Rows {
     }
 }
 
-/// Sets an unreadable row aside under an id that is always the same for it, and takes it off its list.
-pub(super) fn set_aside(bury: &'static str, drop: &'static str, key: Value, buried: &Buried) -> Result<Vec<Statement>, Error> {
+/// Moves an unreadable row to the buried ones, as it is; nothing happens if it is gone.
+pub(super) fn set_aside(
+    bury: &'static str,
+    drop: &'static str,
+    key: Value,
+    buried: &Buried,
+) -> Result<Vec<Statement>, Error> {
     let head = json("a buried row", buried)?;
-    let id = Value::from(buried.id.to_string());
-    Ok(vec![
-        Statement { sql: bury, values: vec![key.clone(), id, Value::from(head)], wants: Wants::Nothing },
-        Statement { sql: drop, values: vec![key], wants: Wants::Nothing },
-    ])
+    Ok(vec![statement!(bury, [key.clone(), buried.id.to_string(), head, micros(buried.at)]), statement!(drop, [key])])
 }

@@ -13,13 +13,10 @@ pub(super) fn take(store: &Path) -> Result<File, Error> {
     let mut path = store.as_os_str().to_owned();
     path.push(".lock");
     let shown = Path::new(&path).display();
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| Error::Unusable(format!("the lock {shown} cannot be opened ({error}); check its permissions")))?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|error| {
+            Error::Unusable(format!("the lock {shown} cannot be opened ({error}); check its permissions"))
+        })?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Unusable(format!(

@@ -2,7 +2,7 @@
 //! so that no list holds them up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -83,7 +83,7 @@ impl Readers {
     }
 }
 
-fn serve(path: &PathBuf, conn: Connection, inbox: &Mutex<Receiver<Read>>) {
+fn serve(path: &Path, conn: Connection, inbox: &Mutex<Receiver<Read>>) {
     let mut conn = Some(conn);
     loop {
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -147,19 +147,19 @@ mod tests {
         let mut conn = Connection::open_in_memory().expect("memory");
         migrate(Path::new("memory"), &mut conn).expect("migrates");
         let whole = ["TOKENS", "NEXT_EPOCH", "TABLES", "COUNT_WAITING", "WITHIN_CAP"];
+        let mut scans = Vec::new();
         for (name, text) in sql::ALL.iter().filter(|(name, _)| !whole.contains(name)) {
             let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {text}")).expect("explains");
-            let unbound: Vec<rusqlite::types::Value> = vec![rusqlite::types::Value::Null; plan.parameter_count()];
-            let lines: Vec<String> = plan
-                .query_map(rusqlite::params_from_iter(unbound), |row| row.get(3))
-                .expect("a plan")
-                .collect::<Result<_, _>>()
-                .expect("lines");
-            for line in lines {
+            let unbound = vec![rusqlite::types::Value::Null; plan.parameter_count()];
+            let lines = plan.query_map(rusqlite::params_from_iter(unbound), |row| row.get::<_, String>(3));
+            for line in lines.expect("a plan").map(|line| line.expect("a line")) {
                 let bare = line.starts_with("SCAN") && !line.contains("INDEX") && !line.contains("CONSTANT");
-                assert!(!bare && !line.contains("TEMP B-TREE"), "{name}: {line}");
+                if bare || line.contains("TEMP B-TREE") {
+                    scans.push(format!("{name}: {line}"));
+                }
             }
         }
+        assert_eq!(scans, Vec::<String>::new());
     }
 
     #[test]

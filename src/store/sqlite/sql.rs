@@ -35,7 +35,7 @@ statements! {
         ORDER BY seq LIMIT ?2";
     QUEUED_AGAIN = "SELECT seq, doc FROM queue INDEXED BY queue_again WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
     QUEUED_SIGNAL = "SELECT doc FROM queue WHERE signal = ?1 LIMIT 1";
-    BURY_QUEUED = "INSERT INTO buried (id, at, state, doc, content) SELECT ?2, received_at, 'buried', ?3, \
+    BURY_QUEUED = "INSERT INTO buried (id, at, state, doc, content) SELECT ?2, ?4, 'buried', ?3, \
         json_quote(doc) FROM queue WHERE seq = ?1 ON CONFLICT (id) DO NOTHING";
 
     // Signals waiting for a name.
@@ -45,7 +45,7 @@ statements! {
     DROP_WAITING = "DELETE FROM waiting WHERE signal = ?1";
     DUE_WAITING = "SELECT signal, due_at, attempt, reason, doc FROM waiting WHERE due_at <= ?1 \
         ORDER BY due_at, signal LIMIT ?2";
-    BURY_WAITING = "INSERT INTO buried (id, at, state, doc, content) SELECT ?2, due_at, 'buried', ?3, \
+    BURY_WAITING = "INSERT INTO buried (id, at, state, doc, content) SELECT ?2, ?4, 'buried', ?3, \
         json_quote(doc) FROM waiting WHERE signal = ?1 ON CONFLICT (id) DO NOTHING";
 
     // Signals after intake.

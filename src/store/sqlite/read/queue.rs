@@ -1,0 +1,110 @@
+//! Reads of what waits: the queue and signals to be named. An unreadable row must not hold up those behind it: it is
+//! reported beside the good ones, so that the store can bury it.
+
+use jiff::Timestamp;
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use super::super::encode::{Statement, micros, set_aside};
+use super::super::sql;
+use super::{all, column, doc, instant, snapshot};
+use crate::domain::{BuriedId, Signal};
+use crate::store::{Buried, BuriedState, Error, Queued, Waiting};
+
+/// Good rows, and what buries the others.
+pub(in super::super) struct Found<T> {
+    pub(in super::super) good: Vec<T>,
+    pub(in super::super) bad: Vec<Vec<Statement>>,
+}
+
+/// Never put back and after `after`, alternating with those put back whose time has come.
+pub(in super::super) fn queued(
+    conn: &Connection,
+    after: i64,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Found<Queued>, Error> {
+    let (fresh, again) = snapshot(conn, |conn| {
+        let fresh = all(conn, "queue", sql::QUEUED_FRESH, params![after, limit], queue_row)?;
+        let again = all(conn, "queue", sql::QUEUED_AGAIN, params![micros(now), limit], queue_row)?;
+        Ok((fresh, again))
+    })?;
+    let mut found = Found { good: Vec::with_capacity(fresh.len() + again.len()), bad: Vec::new() };
+    let (mut fresh, mut again) = (fresh.into_iter(), again.into_iter());
+    loop {
+        let pair = [(true, again.next()), (false, fresh.next())];
+        if pair.iter().all(|(_, row)| row.is_none()) {
+            return Ok(found);
+        }
+        for (put_back, row) in pair {
+            let Some((seq, signal)) = row else { continue };
+            match signal {
+                Ok(signal) => found.good.push(Queued { seq, put_back, signal }),
+                Err(error) => found.bad.push(bury(
+                    &format!("queue {seq}"),
+                    Sql::Integer(seq),
+                    (sql::BURY_QUEUED, sql::DEQUEUE),
+                    now,
+                    &error,
+                )?),
+            }
+        }
+    }
+}
+
+fn queue_row(row: &Row<'_>) -> Result<(i64, Result<Signal, Error>), Error> {
+    Ok((column(row, 0, "queue")?, doc(row, 1, "queued signal", 0)))
+}
+
+/// Signals whose naming is due.
+pub(in super::super) fn waiting(conn: &Connection, now: Timestamp, limit: u32) -> Result<Found<Waiting>, Error> {
+    let rows = all(conn, "waiting", sql::DUE_WAITING, params![micros(now), limit], |row| {
+        let key: String = column(row, 0, "waiting")?;
+        Ok((key, waiting_row(row)))
+    })?;
+    let mut found = Found { good: Vec::with_capacity(rows.len()), bad: Vec::new() };
+    for (key, row) in rows {
+        match row {
+            Ok(waiting) => found.good.push(waiting),
+            Err(error) => found.bad.push(bury(
+                &format!("waiting {key}"),
+                Sql::Text(key),
+                (sql::BURY_WAITING, sql::DROP_WAITING),
+                now,
+                &error,
+            )?),
+        }
+    }
+    Ok(found)
+}
+
+fn waiting_row(row: &Row<'_>) -> Result<Waiting, Error> {
+    Ok(Waiting {
+        signal: doc(row, 4, "waiting signal", 0)?,
+        attempt: column(row, 2, "waiting")?,
+        due_at: instant(row, 1, "waiting")?,
+        reason: column(row, 3, "waiting")?,
+    })
+}
+
+/// The id comes from the row's name and the moment: no randomness here, and a second finder finds the row gone.
+fn bury(
+    name: &str,
+    key: Sql,
+    (bury, drop): (&'static str, &'static str),
+    now: Timestamp,
+    error: &Error,
+) -> Result<Vec<Statement>, Error> {
+    let buried = Buried {
+        id: BuriedId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{name} {}", micros(now)).as_bytes())),
+        at: now,
+        source: "store".to_owned(),
+        tenant: None,
+        delivery: None,
+        reason: error.to_string(),
+        state: BuriedState::Buried,
+        content: serde_json::Value::Null,
+    };
+    set_aside(bury, drop, key, &buried)
+}
