@@ -29,6 +29,7 @@ use crate::domain::task::Policy;
 use crate::http::Limits;
 use crate::playbook::yaml::{self, Mark, Node, Tree};
 use crate::playbook::{Diagnostic, Diagnostics, Severity};
+use crate::telemetry;
 
 use reader::{Reader, Section};
 use secret::Vault;
@@ -53,24 +54,7 @@ pub struct Config {
     /// Approval policies by name.
     pub approvals: BTreeMap<String, Policy>,
     pub limits: Limits,
-    pub telemetry: Telemetry,
-}
-
-/// Where traces go and how lines look.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Telemetry {
-    /// OTLP over HTTP; `None` = nothing is exported.
-    pub otlp: Option<Url>,
-    pub log: Log,
-    /// A filter such as `info` or `oust=debug,info`.
-    pub level: String,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Log {
-    Pretty,
-    Json,
+    pub telemetry: telemetry::Config,
 }
 
 /// A configuration and what is odd about it.
@@ -130,6 +114,28 @@ pub fn parse(text: &str, path: &Path, options: &Options) -> Result<Loaded, Diagn
             Ok(Loaded { config, warnings: found })
         }
         _ => Err(found),
+    }
+}
+
+/// Which part of the work a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Takes deliveries and answers reads.
+    Receiver,
+    /// Runs playbooks.
+    Worker,
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "receiver" => Ok(Self::Receiver),
+            "worker" => Ok(Self::Worker),
+            "console" | "poller" => Err(format!("the role {text} is not available in this version")),
+            _ => Err("a role is receiver or worker".into()),
+        }
     }
 }
 
@@ -270,26 +276,29 @@ fn playbooks(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) 
     Some(path)
 }
 
-fn telemetry(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<Telemetry> {
-    let mut telemetry = Telemetry { otlp: None, log: Log::Pretty, level: "info".into() };
-    let Some(node) = top.take("telemetry") else { return Some(telemetry) };
+fn telemetry(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<telemetry::Config> {
+    let mut config = telemetry::Config::default();
+    let Some(node) = top.take("telemetry") else { return Some(config) };
     let mut section = reader.section(node, "telemetry")?;
-    telemetry.otlp = section.take("otlp").and_then(|node| tenants::url(reader, node, "otlp"));
+    config.otlp = section.take("otlp").and_then(|node| tenants::url(reader, node, "otlp"));
     if let Some(node) = section.take("log") {
-        let word = reader.word(node, "log", &["pretty", "json"], &[])?;
-        telemetry.log = if word == "json" { Log::Json } else { Log::Pretty };
+        config.log = match reader.word(node, "log", &["pretty", "json", "off"], &[])? {
+            "json" => telemetry::Log::Json,
+            "off" => telemetry::Log::Off,
+            _ => telemetry::Log::Pretty,
+        };
     }
     if let Some(node) = section.take("level") {
-        telemetry.level = reader.text(node, "level")?.to_owned();
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&telemetry.level) {
+        config.level = reader.text(node, "level")?.to_owned();
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.level) {
             reader.error(node.at, format!("level is not a filter: {error}"), "write info, or oust=debug,info");
         }
     }
     reader.finish(section, "telemetry", &[]);
-    Some(telemetry)
+    Some(config)
 }
 
-/// Reads a mapping of names to something; names are letters, digits, `-` and `_`, at most 64.
+/// True for a name of ours: letters, digits, `-` and `_`, at most 64.
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }

@@ -115,7 +115,7 @@ fn variables_win_over_the_file_and_their_mistakes_name_them() {
     ]);
     let loaded = parse(&with("listen: 127.0.0.1:1\n"), Path::new("oust.yaml"), &options).expect("valid");
     assert_eq!(loaded.config.listen.to_string(), "0.0.0.0:9");
-    assert_eq!(loaded.config.telemetry.log, Log::Json);
+    assert_eq!(loaded.config.telemetry.log, telemetry::Log::Json);
     assert_eq!(loaded.config.limits.max_body, 2 * 1024 * 1024);
     assert!(loaded.warnings.iter().any(|one| one.message.contains("OUST_LISTN")));
     options.environment = Environment::of([("OUST_MODE", "on"), ("OUST_CLIENT_SECRET", "x")]);

@@ -4,6 +4,7 @@
 //!
 //! `router` is the whole map; `serve` puts it behind clocks and caps.
 
+mod answer;
 mod api;
 mod body;
 mod health;

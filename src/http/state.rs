@@ -6,20 +6,23 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::domain::{Signal, TenantName};
+use crate::domain::{DeliveryId, Finding, Signal, SignalId, TenantName};
 use crate::queue::Queue;
 use crate::sources::mapped::Mapping;
-use crate::sources::{ArmWorkspace, auth};
-use crate::store::Store;
-use crate::telemetry::Telemetry;
+use crate::sources::{ArmWorkspace, Context, Error, Parsed, auth, microsoft};
+use crate::store::{Acceptance, Store};
+use crate::telemetry::{self, Telemetry};
 
 use super::Problem;
+use super::answer::Answer;
 use super::health::Readiness;
 
 /// What a connection and a request may use.
@@ -72,6 +75,65 @@ pub struct Source {
     pub rate: Option<Rate>,
     /// `None`: accept where a refusal would mute the sender, reject elsewhere.
     pub on_unknown: Option<OnUnknown>,
+}
+
+impl Source {
+    /// Reads an authenticated body of kind `microsoft` or `mapped`.
+    ///
+    /// # Errors
+    /// Why it was understood as nothing.
+    pub fn parse(&self, body: &[u8], received_at: Timestamp) -> Result<Parsed, Error> {
+        if body.trim_ascii().is_empty() {
+            return Err(Error::Empty);
+        }
+        match &self.kind {
+            SourceKind::Mapped(mapping) => mapping.parse(body, &self.context(received_at)),
+            SourceKind::Microsoft { .. } | SourceKind::Graph { .. } => {
+                microsoft::parse(body, &self.context(received_at))
+            }
+        }
+    }
+
+    pub(super) fn context(&self, received_at: Timestamp) -> Context {
+        let arm_allow = match &self.kind {
+            SourceKind::Microsoft { arm } => arm.clone(),
+            SourceKind::Graph { .. } | SourceKind::Mapped(_) => Vec::new(),
+        };
+        Context { entra_tenant_id: self.entra_tenant_id, arm_allow, now: received_at }
+    }
+
+    /// A delivery ready to be made durable, with ids for its signals and the answer that names them.
+    pub fn acceptance(
+        &self,
+        (delivery, received_at): (DeliveryId, Timestamp),
+        (body, webhook_id): (Bytes, Option<String>),
+        findings: Vec<Finding>,
+        covered: impl Fn(&Signal) -> bool,
+    ) -> Acceptance {
+        let traceparent = telemetry::current_traceparent();
+        let mint = |finding| Signal {
+            id: SignalId::new(Uuid::now_v7()),
+            delivery,
+            source: self.name.clone(),
+            tenant: self.tenant.clone(),
+            received_at,
+            traceparent: traceparent.clone(),
+            finding,
+        };
+        let (answer, signals) = Answer::of(findings, mint, covered);
+        Acceptance {
+            delivery,
+            source: self.name.clone(),
+            tenant: self.tenant.clone(),
+            received_at,
+            webhook_id,
+            body_hash: hex::encode(Sha256::digest(&body)),
+            body,
+            signals,
+            buried: None,
+            answer: answer.json(),
+        }
+    }
 }
 
 /// How the bodies of a source are read.

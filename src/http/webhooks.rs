@@ -3,7 +3,6 @@
 //! Decides from body and configuration alone. The query string is never logged: it may hold a token.
 
 mod accept;
-mod answer;
 mod graph;
 
 use axum::extract::{Path, Request, State as Shared};
@@ -21,7 +20,7 @@ use super::state::{SourceKind, State, Way};
 use super::body;
 use crate::domain::DeliveryId;
 use crate::sources::auth::Unverified;
-use crate::sources::{Context, Error, Parsed, microsoft};
+use crate::sources::Error;
 
 /// A body whose bytes are all here, from a source that exists.
 #[derive(Debug)]
@@ -102,14 +101,6 @@ impl Arrived<'_> {
         problem
     }
 
-    fn context(&self) -> Context {
-        let arm_allow = match &self.way.source.kind {
-            SourceKind::Microsoft { arm } => arm.clone(),
-            _ => Vec::new(),
-        };
-        Context { entra_tenant_id: self.way.source.entra_tenant_id, arm_allow, now: self.received_at }
-    }
-
     fn admit(&self) -> Result<(), Problem> {
         self.way.admit().map_err(|problem| self.refuse("too_fast", problem))
     }
@@ -131,21 +122,11 @@ impl Arrived<'_> {
         typed.map_err(|problem| self.refuse("media_type", problem))?;
         let (by, webhook_id) = (verified.by(), verified.webhook_id().map(str::to_owned));
         let bytes = verified.into_body();
-        match self.parse(&bytes) {
+        match self.way.source.parse(&bytes, self.received_at) {
             Ok(parsed) => self.take(bytes, webhook_id, parsed).await,
             Err(error @ Error::Empty) => Err(self.refuse(error.reason(), Problem::empty_body(error.to_string()))),
             Err(error @ Error::NotJson { .. }) => Err(self.refuse(error.reason(), Problem::not_json(error.to_string()))),
             Err(error) => self.bury(bytes, webhook_id, by, &error).await,
-        }
-    }
-
-    fn parse(&self, bytes: &Bytes) -> Result<Parsed, Error> {
-        if bytes.trim_ascii().is_empty() {
-            return Err(Error::Empty);
-        }
-        match &self.way.source.kind {
-            SourceKind::Mapped(mapping) => mapping.parse(bytes, &self.context()),
-            _ => microsoft::parse(bytes, &self.context()),
         }
     }
 }

@@ -4,17 +4,15 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::answer::{Answer, Ignored};
 use super::{Arrived, Problem};
-use crate::domain::{BuriedId, Finding, Signal, SignalId};
+use crate::domain::{BuriedId, Finding};
+use crate::http::answer::{Answer, Ignored};
 use crate::http::problem;
 use crate::http::state::OnUnknown;
 use crate::sources::{Error, Parsed};
 use crate::store::{Acceptance, Buried, BuriedState, Receipt};
-use crate::telemetry;
 
 impl Arrived<'_> {
     /// Makes what was understood durable and answers.
@@ -24,9 +22,8 @@ impl Arrived<'_> {
         webhook_id: Option<String>,
         parsed: Parsed,
     ) -> Result<Response, Problem> {
-        let (answer, signals) = self.signals(parsed.findings);
-        let (count, json) = (signals.len(), answer.json());
-        let acceptance = self.acceptance(body, webhook_id, signals, None, json.clone());
+        let acceptance = self.acceptance(body, webhook_id, parsed.findings);
+        let (count, json) = (acceptance.signals.len(), acceptance.answer.clone());
         if let Some(earlier) = self.keep(acceptance).await? {
             return Ok(problem::replay(earlier));
         }
@@ -64,7 +61,8 @@ impl Arrived<'_> {
             state: BuriedState::Buried,
             content: Value::from(String::from_utf8_lossy(&body)),
         };
-        let acceptance = self.acceptance(body, webhook_id, Vec::new(), Some(buried), json.clone());
+        let understood = self.acceptance(body, webhook_id, Vec::new());
+        let acceptance = Acceptance { buried: Some(buried), answer: json.clone(), ..understood };
         if let Some(earlier) = self.keep(acceptance).await? {
             return Ok(problem::replay(earlier));
         }
@@ -72,42 +70,10 @@ impl Arrived<'_> {
         if accepts { Ok(Json(json).into_response()) } else { Err(refusal) }
     }
 
-    /// Findings as signals, with the answer that names them.
-    pub(super) fn signals(&self, findings: Vec<Finding>) -> (Answer, Vec<Signal>) {
-        let source = &self.way.source;
-        let traceparent = telemetry::current_traceparent();
-        let mint = |finding| Signal {
-            id: SignalId::new(Uuid::now_v7()),
-            delivery: self.delivery,
-            source: source.name.clone(),
-            tenant: source.tenant.clone(),
-            received_at: self.received_at,
-            traceparent: traceparent.clone(),
-            finding,
-        };
-        Answer::of(findings, mint, |signal| self.state.covers(signal))
-    }
-
-    pub(super) fn acceptance(
-        &self,
-        body: Bytes,
-        webhook_id: Option<String>,
-        signals: Vec<Signal>,
-        buried: Option<Buried>,
-        answer: Value,
-    ) -> Acceptance {
-        Acceptance {
-            delivery: self.delivery,
-            source: self.way.source.name.clone(),
-            tenant: self.way.source.tenant.clone(),
-            received_at: self.received_at,
-            webhook_id,
-            body_hash: hex::encode(Sha256::digest(&body)),
-            body,
-            signals,
-            buried,
-            answer,
-        }
+    /// The delivery with what was found in it.
+    pub(super) fn acceptance(&self, body: Bytes, webhook_id: Option<String>, findings: Vec<Finding>) -> Acceptance {
+        let (when, what) = ((self.delivery, self.received_at), (body, webhook_id));
+        self.way.source.acceptance(when, what, findings, |signal| self.state.covers(signal))
     }
 
     /// Makes it durable; `Some` is the answer that the same delivery got before.

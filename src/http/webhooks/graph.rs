@@ -36,7 +36,7 @@ impl Arrived<'_> {
         let SourceKind::Graph { client_state } = &source.kind else {
             return Err(Problem::internal("the log has the reason under this request's id"));
         };
-        let notified = match graph::parse(&bytes, &graph::Trust { client_state, own: None }, &self.context()) {
+        let notified = match graph::parse(&bytes, &graph::Trust { client_state, own: None }, &source.context(self.received_at)) {
             Ok(notified) => notified,
             Err(error @ Error::Empty) => return Err(self.refuse("empty", Problem::empty_body(error.to_string()))),
             Err(error @ Error::NotJson { .. }) => {
@@ -62,9 +62,8 @@ impl Arrived<'_> {
         if notified.findings.is_empty() && notified.lifecycle.is_empty() {
             return Ok(StatusCode::ACCEPTED.into_response());
         }
-        let (answer, signals) = self.signals(notified.findings);
-        let count = signals.len();
-        let acceptance = self.acceptance(bytes, None, signals, None, answer.json());
+        let acceptance = self.acceptance(bytes, None, notified.findings);
+        let count = acceptance.signals.len();
         self.keep(acceptance).await?;
         self.state.telemetry().delivery_accepted(self.delivery, &source.name, count);
         Ok(StatusCode::ACCEPTED.into_response())

@@ -25,7 +25,11 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Divides findings into those that become signals (minted by `signal`) and those that are only answered.
-    pub fn of(findings: Vec<Finding>, signal: impl Fn(Finding) -> Signal, covered: impl Fn(&Signal) -> bool) -> (Self, Vec<Signal>) {
+    pub fn of(
+        findings: Vec<Finding>,
+        signal: impl Fn(Finding) -> Signal,
+        covered: impl Fn(&Signal) -> bool,
+    ) -> (Self, Vec<Signal>) {
         let (mut answer, mut signals) = (Self::default(), Vec::new());
         for finding in findings {
             if let Outcome::Ignored { reason } = &finding.outcome {
