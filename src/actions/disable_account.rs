@@ -59,7 +59,7 @@ impl Action for DisableAccount {
         let Some(enabled) = user.account_enabled else {
             return Ok(Verification::Undetermined("Graph does not say whether the account is enabled".into()));
         };
-        if enabled == false {
+        if !enabled {
             return Ok(Verification::Applied(json!({ "account_enabled": false })));
         }
         match call.intended_at.and_then(|at| call.too_early(at)) {

@@ -57,7 +57,7 @@ impl Action for EnableAccount {
         let Some(enabled) = user.account_enabled else {
             return Ok(Verification::Undetermined("Graph does not say whether the account is enabled".into()));
         };
-        if enabled == true {
+        if enabled {
             return Ok(Verification::Applied(json!({ "account_enabled": true })));
         }
         match call.intended_at.and_then(|at| call.too_early(at)) {

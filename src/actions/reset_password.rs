@@ -4,6 +4,8 @@
 //! reply is `unknown` and verified by the time of the last password change (contract §13.4). Synced accounts and
 //! guests have their password elsewhere: they are refused with what a human has to do instead.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -43,6 +45,9 @@ static INFO: ActionInfo = ActionInfo {
 const DRAWS: u32 = 3;
 /// Clocks and whole seconds (contract §13.4).
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The domain is looked up for at most so long: without it Graph refuses the reset itself.
+const LOOK: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct ResetPassword;
@@ -100,6 +105,20 @@ fn refuse_elsewhere(user: &UserState) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A federated person's password is at the other identity provider. Where the app may not read domains, Graph's own
+/// 400 to the reset says the same.
+async fn refuse_federated(call: &Call<'_>, user: &UserState) -> Result<(), Fault> {
+    let Some(domain) = user.sign_in_domain() else { return Ok(()) };
+    match call.graph.is_federated(domain, &Terms::read(call.timeout.min(LOOK))).await {
+        Ok(Some(true)) => Err(Fault::refuse(
+            "OUST-R-FEDERATED",
+            "the person signs in at a federated identity provider: reset the password and end the sessions there, \
+             then revoke the sessions here again",
+        )),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 async fn person(call: &Call<'_>, terms: &Terms) -> Result<UserState, Fault> {
     let user = call.graph.user(call.identity.object_id, terms).await.map_err(|error| match error {
         gone if gone.is_not_found() => {
@@ -119,6 +138,7 @@ impl Action for ResetPassword {
 
     async fn before(&self, call: &Call<'_>) -> Result<Value, Fault> {
         let user = person(call, &call.read_terms()).await?;
+        refuse_federated(call, &user).await?;
         Ok(json!({ "last_password_change": user.last_password_change }))
     }
 

@@ -420,6 +420,9 @@ async fn a_person_whose_password_is_kept_elsewhere_is_refused_with_what_to_do() 
             assert!(fault.message.contains(advice), "{}", fault.message);
         }
     }
+    let mut federated = Scene::of(graph.clone(), ObjectId::new(twin.special(Special::Federated)));
+    let fault = federated.before("reset_password").await.expect_err("elsewhere");
+    assert_eq!((fault.code.as_str(), fault.disposition), ("OUST-R-FEDERATED", Disposition::Refuse));
     let mut admin = Scene::of(graph.clone(), ObjectId::new(twin.special(Special::Admin)));
     admin.before("reset_password").await.expect("a cloud user");
     let fault = admin.perform("reset_password").await.expect_err("403");

@@ -26,13 +26,21 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     inner.tasks.spawn(queue(Arc::clone(inner)));
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
     inner.tasks.spawn(due(Arc::clone(inner)));
-    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(2), |inner| async move { playbooks(&inner) }.boxed()));
-    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(5), |inner| async move { figures(&inner).await }.boxed()));
-    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(3), |inner| async move { watch::once(&inner).await }.boxed()));
-    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(30), |inner| async move { clocks(&inner).await }.boxed()));
-    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(60), |inner| {
-        async move { members(&inner).await }.boxed()
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(2), |inner| async move { playbooks(&inner) }.boxed()));
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(5), |inner| async move { figures(&inner).await }.boxed()));
+    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(3), |inner| {
+        async move { watch::once(&inner).await }.boxed()
     }));
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(30), |inner| async move { clocks(&inner).await }.boxed()));
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(60), |inner| async move { members(&inner).await }.boxed()));
     for tenant in inner.tenants.values() {
         let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
         inner.tasks.spawn(async move {
@@ -172,10 +180,15 @@ pub(super) async fn read_settings(inner: &Arc<Inner>) -> Result<(), store::Error
         std::mem::replace(&mut *paused, why.clone())
     };
     if before.is_some() != why.is_some() {
-        inner.telemetry.paused(why.is_some(), pause.as_ref().and_then(|p| p.get("by")).and_then(Value::as_str).unwrap_or("operator"));
+        inner.telemetry.paused(
+            why.is_some(),
+            pause.as_ref().and_then(|p| p.get("by")).and_then(Value::as_str).unwrap_or("operator"),
+        );
     }
     for tenant in inner.tenants.keys() {
-        if let Some(at) = inner.store.setting(&release_key(tenant)).await?.and_then(|at| serde_json::from_value(at).ok()) {
+        if let Some(at) =
+            inner.store.setting(&release_key(tenant)).await?.and_then(|at| serde_json::from_value(at).ok())
+        {
             inner.released.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), at);
         }
     }
@@ -238,7 +251,12 @@ async fn members(inner: &Arc<Inner>) {
                 tracing::warn!(tenant.name = %tenant.name, error = %error, "break_glass_group could not be read; the last known members count");
             }
         }
-        let age = tenant.members.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, at)| now.duration_since(*at));
+        let age = tenant
+            .members
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(|(_, at)| now.duration_since(*at));
         if let Some(age) = age.and_then(|age| Duration::try_from(age).ok()) {
             inner.telemetry.break_glass_group_age(&tenant.name, age);
         }

@@ -52,7 +52,12 @@ impl Engine {
 }
 
 impl Inner {
-    async fn decide_once(self: &std::sync::Arc<Self>, id: TaskId, actor: &str, event: &Event) -> Result<Recorded, DecideError> {
+    async fn decide_once(
+        self: &std::sync::Arc<Self>,
+        id: TaskId,
+        actor: &str,
+        event: &Event,
+    ) -> Result<Recorded, DecideError> {
         let mut task = self.store.task(id).await.map_err(DecideError::Store)?.ok_or(DecideError::NoSuchTask)?;
         let now = self.now();
         let before = task.revision;
@@ -120,14 +125,23 @@ impl Inner {
     }
 
     /// Wakes everybody whose work is parked, oldest first.
-    pub(super) async fn wake_parked(self: &std::sync::Arc<Self>, tenant: Option<&TenantName>) -> Result<(), store::Error> {
+    pub(super) async fn wake_parked(
+        self: &std::sync::Arc<Self>,
+        tenant: Option<&TenantName>,
+    ) -> Result<(), store::Error> {
         let filter = Filter { open: true, ..Filter::default() };
         let mut page = Page { after: None, limit: 500 };
         let mut people = Vec::new();
         loop {
             let listed = self.store.cases(&filter, &page).await?;
             let of_tenant = |name: &TenantName| tenant.is_none_or(|wanted| wanted == name);
-            people.extend(listed.items.into_iter().filter(|case| of_tenant(&case.identity.tenant)).map(|case| (case.opened_at, case.identity)));
+            people.extend(
+                listed
+                    .items
+                    .into_iter()
+                    .filter(|case| of_tenant(&case.identity.tenant))
+                    .map(|case| (case.opened_at, case.identity)),
+            );
             match listed.next {
                 Some(next) => page.after = Some(next),
                 None => break,

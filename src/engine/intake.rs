@@ -117,14 +117,17 @@ impl Inner {
             traces: traces(&held.signal),
             plan: PlanRef { hash: entry.pinned.hash.clone(), plan },
         };
-        let incoming = Incoming { origin: held.origin, signal: held.signal, arrival, also_matched: choice.also_matched };
+        let incoming =
+            Incoming { origin: held.origin, signal: held.signal, arrival, also_matched: choice.also_matched };
         self.tell(&identity, Message::Signal(Box::new(incoming)), room);
     }
 
     async fn unchosen(self: &Arc<Self>, held: Held, choice: &Choice) {
         if choice.is_near_miss() && held.signal.finding.risk == Risk::Unknown {
             let names = choice.declined.join(", ");
-            return self.hold(held, &format!("no playbook's `when` admits it ({names}), and its risk is unknown")).await;
+            return self
+                .hold(held, &format!("no playbook's `when` admits it ({names}), and its risk is unknown"))
+                .await;
         }
         let why = if choice.declined.is_empty() { "no playbook" } else { "no playbook's `when` admits it" };
         self.ignore(held, "ignored", why).await;

@@ -20,7 +20,7 @@ use super::hook::{Fate, Place};
 use super::record::{RowState, Turn};
 use super::{Inner, lock, perform};
 use crate::domain::ledger::Fault;
-use crate::domain::person::{Arrival, Around, Deed, Doc, Output, Person, READ_BACK, Settled};
+use crate::domain::person::{Around, Arrival, Deed, Doc, Output, Person, READ_BACK, Settled};
 use crate::domain::plan::StepId;
 use crate::domain::{Identity, RunId, Signal, SignalId, TaskId};
 use crate::queue::Claim;
@@ -49,7 +49,12 @@ pub(super) enum Message {
     /// Something of this person changed in the store, or is due.
     Wake,
     /// A secret was sealed and must be durable before the call leaves.
-    Seal { run: RunId, step: StepId, sealed: Value, kept: oneshot::Sender<Result<(), Fault>> },
+    Seal {
+        run: RunId,
+        step: StepId,
+        sealed: Value,
+        kept: oneshot::Sender<Result<(), Fault>>,
+    },
 }
 
 /// What came back from a deed.
@@ -165,8 +170,10 @@ impl Lane {
         let now = self.inner.now();
         let timer = self.next_wake().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
         let stop = self.inner.stop.clone();
+        let killed = self.inner.killed.clone();
         tokio::select! {
             biased;
+            () = killed.cancelled() => return false,
             message = self.inbox.recv() => match message {
                 Some(message) => messages.push(message),
                 None => return false,
@@ -267,8 +274,9 @@ impl Lane {
             Back::Settled(settled) => {
                 self.running.remove(&(settled.run, settled.step.clone()));
                 self.prepared.remove(&(settled.run, settled.step.clone()));
-                if settled.step.0 != READ_BACK && self.inner.hook.at(Place::BeforeResult, &settled.step.0) == Fate::Die {
-                    self.inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+                if settled.step.0 != READ_BACK && self.inner.hook.at(Place::BeforeResult, &settled.step.0) == Fate::Die
+                {
+                    self.inner.die();
                 }
                 turn.settled.push(settled);
             }
@@ -306,7 +314,7 @@ impl Lane {
         Ok(())
     }
 
-    async fn first_of(&self, signal: &Signal) -> Result<Option<SignalId>, Gone> {
+    async fn first_of(&mut self, signal: &Signal) -> Result<Option<SignalId>, Gone> {
         let since = (!signal.finding.is_timed()).then(|| signal.received_at - Signal::UNTIMED_WINDOW);
         let mut failures = 0;
         loop {
@@ -334,17 +342,19 @@ impl Lane {
             let Some(mut person) = self.person.clone() else { return Err(Gone) };
             let mut output = self.decide(&mut person, turn, over_cap);
             self.ask_hook(&output, turn);
-            let storm = match output.parked_by_cap {
-                true => Some(self.inner.storms.lock().await),
-                false => None,
-            };
-            let Some((batch, row)) = self.batch(&person, &output, turn).await else {
+            let inner = Arc::clone(&self.inner);
+            let mut storm = (None, Vec::new());
+            if output.parked_by_cap {
+                storm.0 = Some(inner.storms.lock().await);
+                storm.1 = inner.storm_ops(&person.identity.tenant, inner.now()).await;
+            }
+            let Some((batch, row)) = self.batch(&person, &output, turn, storm.1) else {
                 self.person = Some(person);
                 return Ok(output);
             };
             let lane = if person.is_urgent() { Priority::Containment } else { Priority::Other };
             let committed = self.inner.store.commit(lane, batch).await;
-            drop(storm);
+            drop(storm.0);
             match committed {
                 Ok(()) => {
                     self.forget_closed(&mut person, &output);
@@ -403,7 +413,7 @@ impl Lane {
         for deed in &output.deeds {
             if let Deed::Effect { step, .. } = deed {
                 if self.inner.hook.at(Place::BeforeIntent, &step.0) == Fate::Die {
-                    self.inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+                    self.inner.die();
                     turn.fates.push(Fate::Die);
                 }
             }
@@ -425,9 +435,10 @@ impl Lane {
         let mut begun = HashSet::new();
         for deed in deeds {
             let (run, step) = match &deed {
-                Deed::Effect { run, step, .. } | Deed::Read { run, step } | Deed::Prepare { run, step } | Deed::Verify { run, step, .. } => {
-                    (*run, step.clone())
-                }
+                Deed::Effect { run, step, .. }
+                | Deed::Read { run, step }
+                | Deed::Prepare { run, step }
+                | Deed::Verify { run, step, .. } => (*run, step.clone()),
                 Deed::ReadBack => match &person.doc.read_back {
                     Some(reading) => (reading.run, StepId(READ_BACK.into())),
                     None => continue,

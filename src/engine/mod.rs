@@ -157,6 +157,7 @@ pub(crate) struct Inner {
     /// Work may have become due.
     due: Notify,
     stop: CancellationToken,
+    killed: CancellationToken,
     tasks: TaskTracker,
     /// A hook made this process die: nothing is written or sent any more.
     dead: AtomicBool,
@@ -207,6 +208,7 @@ impl Engine {
             epoch,
             due: Notify::new(),
             stop: CancellationToken::new(),
+            killed: CancellationToken::new(),
             tasks: TaskTracker::new(),
             dead: AtomicBool::new(false),
         };
@@ -227,7 +229,8 @@ impl Engine {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         if tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_err() {
-            self.inner.dead.store(true, Ordering::SeqCst);
+            self.inner.die();
+            self.inner.tasks.wait().await;
         }
     }
 
@@ -281,6 +284,13 @@ impl Inner {
 
     fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Nothing is written or sent by this engine any more; every loop and lane ends where it stands.
+    fn die(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        self.stop.cancel();
+        self.killed.cancel();
     }
 
     fn mint() -> Uuid {

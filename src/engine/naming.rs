@@ -23,7 +23,10 @@ pub(super) enum Naming {
     Named(Named),
     Held(String),
     /// Ask again.
-    Again { at: Timestamp, reason: String },
+    Again {
+        at: Timestamp,
+        reason: String,
+    },
 }
 
 /// What was found.

@@ -92,6 +92,12 @@ pub(super) fn start(inner: &Arc<Inner>, person: &Person, deed: Deed) -> Option<B
 /// Makes a sealed secret durable before the call leaves, through the person's lane.
 struct Sink<'a>(&'a Job);
 
+impl std::fmt::Debug for Sink<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
 #[async_trait]
 impl SealedSink for Sink<'_> {
     async fn keep(&self, sealed: Sealed) -> Result<(), Fault> {
@@ -119,10 +125,12 @@ impl Job {
     ) -> Option<Self> {
         let of_run = person.run(run)?;
         let step = of_run.plan.step(step)?.clone();
-        let results: Map<String, Value> = of_run.results.iter().map(|(id, value)| (id.clone(), value.clone())).collect();
+        let results: Map<String, Value> =
+            of_run.results.iter().map(|(id, value)| (id.clone(), value.clone())).collect();
         let task = person.task_of(run, &step.id);
         let approval = task.and_then(|id| person.tasks.get(&id)).and_then(|task| task.approval.as_ref());
-        let recipient = approval.and_then(|approval| approval.recipient.as_ref()).map(|recipient| recipient.key.clone());
+        let recipient =
+            approval.and_then(|approval| approval.recipient.as_ref()).map(|recipient| recipient.key.clone());
         let containing = step.phase == Phase::Contain || step.follows.is_some();
         Some(Self {
             inner: Arc::clone(inner),
@@ -149,7 +157,10 @@ impl Job {
         self.inner.actions.get(&self.step.action).ok_or_else(|| {
             Fault::refuse(
                 "OUST-A-GONE",
-                format!("This version of oust has no action {}. Do it by hand, then report this done.", self.step.action),
+                format!(
+                    "This version of oust has no action {}. Do it by hand, then report this done.",
+                    self.step.action
+                ),
             )
         })
     }
@@ -192,7 +203,7 @@ impl Job {
     {
         let action = self.action()?;
         let recipient = match &self.recipient {
-            Some(key) => Some(RecipientKey::parse(key).map_err(|_| {
+            Some(key) => Some(key.parse::<RecipientKey>().map_err(|_| {
                 Fault::refuse("OUST-R-RECIPIENT", "The browser key of the decision is not a P-256 point; decide again.")
             })?),
             None => None,
@@ -222,7 +233,7 @@ impl Job {
         let _slot = self.slot().await;
         let fate = self.inner.hook.at(Place::BeforeCall, &self.step.id.0);
         if fate == Fate::Die {
-            self.inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+            self.inner.die();
             return std::future::pending().await;
         }
         let work = async {
@@ -232,7 +243,9 @@ impl Job {
             self.with_call(|action, call| action.perform(call)).await
         };
         match tracing::Instrument::instrument(work, span).await {
-            Ok(done) => self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at }),
+            Ok(done) => {
+                self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at })
+            }
             Err(fault) => self.fault(fault),
         }
     }
@@ -242,7 +255,9 @@ impl Job {
         let _slot = self.slot().await;
         let work = self.with_call(|action, call| action.perform(call));
         match tracing::Instrument::instrument(work, span).await {
-            Ok(done) => self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at }),
+            Ok(done) => {
+                self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at })
+            }
             Err(fault) => self.fault(fault),
         }
     }
@@ -264,7 +279,8 @@ impl Job {
     /// The person's risk state, where the run read it before (so that the permission is there).
     async fn risk_now(&self) -> Option<String> {
         self.results.get("read_risk")?;
-        let user = self.graph.risky_user(self.identity.object_id, &Terms::read(Duration::from_secs(5))).await.ok()??;
+        let user =
+            self.graph.risky_user(self.identity.object_id, &Terms::read(Duration::from_secs(5))).await.ok()??;
         user.risk_state
     }
 
@@ -281,4 +297,3 @@ impl Job {
         }
     }
 }
-

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::hook::{Fate, Place};
+use super::intake::open_policy;
 use super::lane::Lane;
 use super::{Inner, lock};
 use crate::domain::guard::Parking;
@@ -14,12 +15,10 @@ use crate::domain::ledger::{Effect, EffectState, Fault};
 use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
 use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
 use crate::domain::run::{End, Entry, Event, Run, StepState};
-use crate::domain::task::{Kind, New, Policy, Snapshot, Task};
+use crate::domain::task::{Kind, New, Snapshot, Task};
 use crate::domain::{RunId, SignalId, TaskId};
 use crate::queue::Claim;
-use crate::store::{
-    Audit, Batch, Cap, CaseRow, Expect, Op, PersonRow, RunRow, SignalOutcome, SignalRow,
-};
+use crate::store::{Audit, Batch, Cap, CaseRow, Expect, Op, PersonRow, RunRow, SignalOutcome, SignalRow};
 use crate::telemetry::{Revoked, Step as StepDone};
 
 /// What one turn of a lane takes in.
@@ -46,7 +45,13 @@ pub(super) struct RowState {
 
 impl Lane {
     /// The batch of a decision, and the row as it will be; `None` when there is nothing to write.
-    pub(super) async fn batch(&self, person: &Person, output: &Output, turn: &Turn) -> Option<(Batch, RowState)> {
+    pub(super) fn batch(
+        &self,
+        person: &Person,
+        output: &Output,
+        turn: &Turn,
+        storm: Vec<Op>,
+    ) -> Option<(Batch, RowState)> {
         let inner = self.inner();
         let now = inner.now();
         let busy = !output.deeds.is_empty() || self.is_calling();
@@ -92,9 +97,7 @@ impl Lane {
             });
             ops.push(Op::CountRevocation { identity: self.identity().clone(), at: now, cap });
         }
-        if output.parked_by_cap {
-            inner.storm_ops(&self.identity().tenant, now, &mut ops).await;
-        }
+        ops.extend(storm);
         let expect = Some(Expect { identity: self.identity().clone(), revision: self.revision() });
         Some((Batch { expect, ops }, row))
     }
@@ -120,7 +123,8 @@ impl Lane {
         }
         for id in &output.runs_touched {
             let Some(run) = person.run(*id) else { continue };
-            let closed_at = run.end.and_then(|_| output.journal.iter().rev().find(|(r, ..)| r == id)).map(|(_, _, e)| e.at);
+            let closed_at =
+                run.end.and_then(|_| output.journal.iter().rev().find(|(r, ..)| r == id)).map(|(_, _, e)| e.at);
             ops.push(Op::PutRun(Box::new(RunRow {
                 id: run.id,
                 case: run.case,
@@ -232,16 +236,23 @@ impl Lane {
         };
         let Some(spec) = run.plan.step(step) else { return };
         if inner.hook.at(Place::AfterResult, &step.0) == Fate::Die {
-            inner.dead.store(true, std::sync::atomic::Ordering::SeqCst);
+            inner.die();
         }
         let since = run.intent(step).map_or(entry.at, |intent| intent.at);
         let took = Duration::try_from(entry.at.duration_since(since)).unwrap_or(Duration::ZERO);
-        inner.telemetry.step_finished(&StepDone { run: run.id, step: &step.0, action: &spec.action, result, took });
+        inner.telemetry.step_finished(&StepDone {
+            attempt: run.attempts(step).max(1),
+            run: run.id,
+            step: &step.0,
+            action: &spec.action,
+            result,
+            took,
+        });
         match &entry.event {
             Event::Done { .. } if spec.action == REVOKE && spec.phase == Phase::Contain => {
                 let since = |at: Timestamp| Duration::try_from(entry.at.duration_since(at)).unwrap_or(Duration::ZERO);
                 inner.telemetry.revoke_accepted(&Revoked {
-                    run: run.id,
+                    run: Some(run.id),
                     case: run.case,
                     identity: self.identity(),
                     time_to_revoke: since(run.received_at),
@@ -300,7 +311,9 @@ fn case_row(person: &Person, case: &Case, closed_at: Option<Timestamp>, state: &
         .runs
         .iter()
         .flat_map(|run| run.steps().map(move |(step, state)| (run, step, state)))
-        .filter(|(_, _, state)| !matches!(state, StepState::Todo | StepState::Skipped { .. } | StepState::Joined { .. }))
+        .filter(|(_, _, state)| {
+            !matches!(state, StepState::Todo | StepState::Skipped { .. } | StepState::Joined { .. })
+        })
         .map(|(run, step, state)| json!({"run": run.id, "step": step.id, "state": state.word()}))
         .collect();
     CaseRow {
@@ -330,7 +343,8 @@ pub(super) fn storm_key(tenant: &crate::domain::TenantName) -> String {
 
 impl Inner {
     /// One release task per tenant and storm (contract §13.5): raised with the first person that is parked.
-    async fn storm_ops(&self, tenant: &crate::domain::TenantName, now: Timestamp, ops: &mut Vec<Op>) {
+    pub(super) async fn storm_ops(&self, tenant: &crate::domain::TenantName, now: Timestamp) -> Vec<Op> {
+        let mut ops = Vec::new();
         let open = match self.store.setting(&storm_key(tenant)).await {
             Ok(Some(Value::String(id))) => match id.parse::<TaskId>() {
                 Ok(id) => matches!(self.store.task(id).await, Ok(Some(task)) if !task.state.is_terminal()),
@@ -339,22 +353,14 @@ impl Inner {
             _ => false,
         };
         if open {
-            return;
+            return ops;
         }
         let (most, per) = self.blast_radius.unwrap_or_default();
         let task = Task::open(New {
             id: TaskId::new(Self::mint()),
             kind: Kind::Release,
             title: format!("More than {most} people to revoke in {} min in {tenant}", per.as_secs() / 60),
-            policy: Policy {
-                reviewers: vec!["role:approver".into(), "role:admin".into()],
-                approve: 1,
-                deny: 1,
-                decide_within: None,
-                escalate: None,
-                execute_within: None,
-                fresh_at_claim: false,
-            },
+            policy: open_policy(),
             created_at: now,
             snapshot: Snapshot { number: 0, taken_at: now, items: Vec::new() },
             shadow: false,
@@ -378,6 +384,7 @@ impl Inner {
             detail: json!({"task": task.id}),
         })));
         ops.push(Op::PutTask(Box::new(task)));
+        ops
     }
 
     /// Forgets browsers not seen for long.
@@ -385,4 +392,3 @@ impl Inner {
         lock(&self.presence).retain(|_, seen| now.duration_since(*seen) < SignedDuration::from_mins(10));
     }
 }
-

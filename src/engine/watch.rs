@@ -68,7 +68,9 @@ fn is_hit(sign_in: &SignIn, watch: &Watch) -> bool {
 }
 
 fn is_traced(sign_in: &SignIn, traces: &Traces) -> bool {
-    let known = |value: &Option<String>, set: &std::collections::BTreeSet<String>| value.as_ref().is_some_and(|v| set.contains(v));
+    let known = |value: &Option<String>, set: &std::collections::BTreeSet<String>| {
+        value.as_ref().is_some_and(|v| set.contains(v))
+    };
     known(&sign_in.ip, &traces.ips)
         || known(&sign_in.device, &traces.devices)
         || known(&sign_in.device_id, &traces.devices)
@@ -145,7 +147,11 @@ async fn raise(
 }
 
 /// Writes when to look next: continuously until the reset, then 15 and 60 min after the last revoke.
-async fn looked(inner: &Arc<Inner>, identity: &Identity, now: Timestamp) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn looked(
+    inner: &Arc<Inner>,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     for _ in 0..5 {
         let Some(record) = inner.store.person(identity).await? else { return Ok(()) };
         let mut doc: Doc = serde_json::from_value(record.doc)?;
@@ -167,4 +173,3 @@ async fn looked(inner: &Arc<Inner>, identity: &Identity, now: Timestamp) -> Resu
     }
     Ok(())
 }
-

@@ -8,8 +8,9 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
+use super::terms::{Nature, Operation, Terms, Workload};
 
 static ENTITIES: Operation = Operation {
     name: "read_incident_entities",

@@ -9,7 +9,8 @@ use secrecy::SecretString;
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::client::{Graph, GraphCall, Observer};
+use super::client::Graph;
+use super::terms::{GraphCall, Observer};
 
 /// Microsoft's clouds; tokens are not interchangeable between them (facts: graph §7).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]

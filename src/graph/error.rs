@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::ledger::{Disposition, Fault};
 
-use super::client::{Nature, Operation};
+use super::terms::{Nature, Operation};
 use super::token::TokenError;
 
 /// A call that did not end in a usable answer.

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::domain::ObjectId;
 
-use super::client::{Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
+use super::terms::{Nature, Operation, Terms, Workload};
 
 static MEMBERS: Operation = Operation {
     name: "read_group",

@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::ObjectId;
 
-use super::client::{Accepted, Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
 use super::odata::or_default;
+use super::terms::{Accepted, Nature, Operation, Terms, Workload};
 
 static LIST: Operation = Operation {
     name: "read_inbox_rules",

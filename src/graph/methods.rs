@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::domain::ObjectId;
 
-use super::client::{Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
+use super::terms::{Nature, Operation, Terms, Workload};
 
 static LIST: Operation = Operation {
     name: "read_auth_methods",

@@ -11,8 +11,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use url::Url;
 
-use super::client::{Accepted, Graph, Nature, Operation, Reply, Request, Terms, Workload};
+use super::client::{Graph, Reply, Request};
 use super::error::Error;
+use super::terms::{Accepted, Nature, Operation, Terms, Workload};
 
 /// Pages followed at most in one listing, however many more are promised.
 pub const PAGE_LIMIT: usize = 50;
@@ -20,12 +21,12 @@ pub const PAGE_LIMIT: usize = 50;
 /// Everything is encoded in a query but what RFC 3986 calls unreserved.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A text as an OData literal: `'it''s'`.
+/// A text as an `OData` literal: `'it''s'`.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// An instant as an OData literal, in whole seconds, rounded down.
+/// An instant as an `OData` literal, in whole seconds, rounded down.
 pub(super) fn instant(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use crate::domain::ObjectId;
 
-use super::client::{Accepted, Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
 use super::odata::{instant, lenient_instant, lenient_text};
 use super::security::ResourceId;
+use super::terms::{Accepted, Nature, Operation, Terms, Workload};
 
 static DETECTIONS: Operation = Operation {
     name: "read_risk_detections",

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ObjectId;
 
-use super::client::{Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
 use super::odata::{lenient_text, or_default};
+use super::terms::{Nature, Operation, Terms, Workload};
 
 static READ: Operation = Operation {
     name: "read_roles",

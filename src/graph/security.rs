@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::domain::signal::Collection;
 
-use super::client::{Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
 use super::odata::instant;
+use super::terms::{Nature, Operation, Terms, Workload};
 
 static ALERT: Operation = Operation {
     name: "read_alert",

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use crate::domain::ObjectId;
 
-use super::client::{Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
 use super::odata::instant;
+use super::terms::{Nature, Operation, Terms, Workload};
 
 static READ: Operation = Operation {
     name: "read_sign_ins",

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::domain::ObjectId;
 use crate::domain::identity::{SamAccount, Sid, Upn};
 
-use super::client::{Accepted, Graph, Nature, Operation, Request, Terms, Workload};
+use super::client::{Graph, Request};
 use super::error::Error;
 use super::odata::{lenient_instant, lenient_text, or_default, quoted};
+use super::terms::{Accepted, Nature, Operation, Terms, Workload};
 
 static READ: Operation =
     Operation { name: "read_user", permission: "User.Read.All", nature: Nature::Read, workload: Workload::Directory };
@@ -80,9 +81,9 @@ impl UserState {
         is_guest(self.user_type.as_deref(), &self.upn)
     }
 
-    /// Whether the domain is federated is not known from the user alone.
-    pub fn federated(&self) -> Option<bool> {
-        None
+    /// The domain the person signs in with.
+    pub fn sign_in_domain(&self) -> Option<&str> {
+        self.upn.rsplit_once('@').map(|(_, domain)| domain)
     }
 
     /// The domain of the mail address, else of the UPN, lower-cased.

@@ -188,4 +188,8 @@ impl Queue for Embedded {
             }
         }
     }
+
+    fn nudge(&self) {
+        self.held.changed.notify_one();
+    }
 }

@@ -9,9 +9,9 @@ use super::{
     fault::Plan,
     login::{Login, refused},
     person::NewUser,
+    raise::{NewAlert, NewIncident},
     reply::{Call, Fail, Reply, Surface},
     risk::NewDetection,
-    security::{NewAlert, NewIncident},
     signins::{NewSignIn, Origin},
     thief::Loot,
 };

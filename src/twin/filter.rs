@@ -1,4 +1,4 @@
-//! The part of OData `$filter` that responders use: comparisons, `in`, `startswith`, `and`, `or`, `not`, `any`.
+//! The part of `OData` `$filter` that responders use: comparisons, `in`, `startswith`, `and`, `or`, `not`, `any`.
 //!
 //! Evaluated on JSON. A property outside a collection's list is refused, as Graph does. Bounded in length and depth.
 

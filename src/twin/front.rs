@@ -8,7 +8,7 @@ use super::{
     clock::{http_date, instant, pause},
     fault::Fault,
     ledger::Entry,
-    reply::{Body, Call, Fail, Reply, Surface},
+    reply::{Body, Call, Fail, Reply},
     risk::{Verdict, user_ids},
     security::Arm,
     verb::{Route, Verb},
@@ -16,12 +16,11 @@ use super::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 /// Largest body taken.
 const MAX_BODY: usize = 4 << 20;
-const MAX_BATCH: usize = 20;
 
 /// The connection is to be cut without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +29,24 @@ pub(super) struct Cut;
 
 /// What became of one call.
 #[derive(Debug)]
-enum Outcome {
+pub(super) enum Outcome {
     Answer(Reply, Uuid),
     Cut,
     Hang,
+}
+
+/// Why a call has no reply of its own.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Refused(Fail),
+    Cut,
+    Hang,
+}
+
+impl From<Fail> for Stop {
+    fn from(fail: Fail) -> Self {
+        Stop::Refused(fail)
+    }
 }
 
 impl Tenant {
@@ -71,9 +84,7 @@ impl Tenant {
             call.body = Body::parse(&raw);
         }
         let route = Route::of(call.method, call.path, &call.body);
-        let outcome =
-            if route.verb == Verb::Batch { self.batch(&call).await } else { self.one(&route, &call, false).await };
-        match outcome {
+        match self.one(&route, &call, false).await {
             Outcome::Answer(reply, id) => Ok(self.encode(reply, id, call.client_request_id)),
             Outcome::Cut => Err(Cut),
             Outcome::Hang => std::future::pending().await,
@@ -81,7 +92,7 @@ impl Tenant {
     }
 
     /// One call through faults, identity, permission and limits, counted whatever becomes of it.
-    async fn one(&self, route: &Route, call: &Call<'_>, batched: bool) -> Outcome {
+    pub(super) async fn one(&self, route: &Route, call: &Call<'_>, batched: bool) -> Outcome {
         let targets = self.targets(route, call);
         let id = self.clock.fresh_id();
         let entry = |status: u16, applied: bool| Entry {
@@ -113,8 +124,18 @@ impl Tenant {
             Some(Fault::Delay { ms }) => pause(*ms).await,
             Some(Fault::LateReply { .. } | Fault::LostReply) | None => {}
         }
-        let result = self.perform(route, call).await;
-        let reply = result.unwrap_or_else(|fail| fail.render(route.surface, id, call));
+        let reply = match self.perform(route, call).await {
+            Ok(reply) => reply,
+            Err(Stop::Refused(fail)) => fail.render(route.surface, id, call),
+            Err(Stop::Cut) => {
+                self.ledger.record(&entry(0, false));
+                return Outcome::Cut;
+            }
+            Err(Stop::Hang) => {
+                self.ledger.record(&entry(0, false));
+                return Outcome::Hang;
+            }
+        };
         match fault {
             Some(Fault::LostReply) => {
                 self.ledger.record(&entry(0, reply.applied));
@@ -138,23 +159,24 @@ impl Tenant {
         }
     }
 
-    async fn perform(&self, route: &Route, call: &Call<'_>) -> Result<Reply, Fail> {
+    async fn perform(&self, route: &Route, call: &Call<'_>) -> Result<Reply, Stop> {
         match route.verb {
             Verb::Token => return Ok(self.token(&route.id, call)),
             Verb::ManagedIdentity => return Ok(self.managed_identity(call)),
-            Verb::ReadMail => return self.read_mail(call),
+            Verb::ReadMail => return Ok(self.read_mail(call)?),
             Verb::Unknown => {
-                return Err(Fail::bad(format!("Resource not found for the segment '{}'.", call.path)));
+                return Err(Fail::bad(format!("Resource not found for the segment '{}'.", call.path)).into());
             }
             _ => {}
         }
         let app = self.caller(call, route.surface)?;
         self.permit(route.verb, app)?;
         self.throttle.take(route.verb.class(), route.verb.changes(), &call.knobs)?;
-        if route.verb == Verb::CreateSubscription {
-            return self.create_subscription(call).await;
+        match route.verb {
+            Verb::Batch => self.batch(call).await,
+            Verb::CreateSubscription => Ok(self.create_subscription(call).await?),
+            _ => Ok(self.dispatch(route, app, call)?),
         }
-        self.dispatch(route, app, call)
     }
 
     fn dispatch(&self, route: &Route, app: usize, call: &Call<'_>) -> Result<Reply, Fail> {
@@ -228,75 +250,6 @@ impl Tenant {
             "receivedDateTime": super::clock::iso(call.now), "owner": owner}]})))
     }
 
-    /// `POST /$batch`: up to 20 calls, each counted, throttled and refused by itself (facts: graph §6).
-    async fn batch(&self, call: &Call<'_>) -> Outcome {
-        let id = self.clock.fresh_id();
-        let requests = match self.caller(call, Surface::Graph).and_then(|_| batch_items(&call.body)) {
-            Ok(requests) => requests,
-            Err(fail) => return Outcome::Answer(fail.render(Surface::Graph, id, call), id),
-        };
-        let mut responses: Vec<Value> = Vec::with_capacity(requests.len());
-        let mut failed: Vec<String> = Vec::new();
-        for request in requests {
-            let name = request["id"].as_str().unwrap_or_default().to_owned();
-            let depends = request["dependsOn"].as_array().map_or(&[][..], Vec::as_slice);
-            let broken = depends.iter().any(|it| failed.iter().any(|name| it.as_str() == Some(name)));
-            let (reply, request_id) = if broken {
-                let fail = Fail::new(424, "FailedDependency", "A request this one depends on failed.");
-                (fail.render(Surface::Graph, id, call), id)
-            } else {
-                match Box::pin(self.batch_item(request, call)).await {
-                    Outcome::Answer(reply, id) => (reply, id),
-                    other => return other,
-                }
-            };
-            if reply.status >= 400 {
-                failed.push(name.clone());
-            }
-            responses.push(batch_answer(&name, reply, request_id));
-        }
-        // Answers come in any order on the wire; last first is as good as any and catches who relies on it.
-        responses.reverse();
-        Outcome::Answer(Reply::ok(json!({"responses": responses})), id)
-    }
-
-    async fn batch_item(&self, request: &Value, outer: &Call<'_>) -> Outcome {
-        let url = request["url"].as_str().unwrap_or_default();
-        let version = outer.path.split('/').nth(1).unwrap_or("v1.0");
-        let full = format!("/{version}/{}", url.trim_start_matches('/'));
-        let (path, query) = full.split_once('?').unwrap_or((&full, ""));
-        let method = request["method"].as_str().unwrap_or_default();
-        let headers = request["headers"].as_object();
-        let header = |name: &str| {
-            headers?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_str())
-        };
-        let body = match request.get("body") {
-            None | Some(Value::Null) => Body::Empty,
-            // A body without its content type is not read (facts: graph §6).
-            Some(_) if header("content-type").is_none() => Body::Bad,
-            Some(body) => Body::Json(body.clone()),
-        };
-        let route = Route::of(method, path, &body);
-        let call = Call {
-            method,
-            path,
-            query,
-            bearer: outer.bearer,
-            client_request_id: header("client-request-id"),
-            host: outer.host,
-            raw: &[],
-            body,
-            now: self.clock.now(),
-            knobs: outer.knobs,
-        };
-        if matches!(route.verb, Verb::Batch | Verb::Token | Verb::CreateSubscription) || route.surface != Surface::Graph
-        {
-            let id = self.clock.fresh_id();
-            return Outcome::Answer(Fail::bad("This request cannot be batched.").render(Surface::Graph, id, &call), id);
-        }
-        self.one(&route, &call, true).await
-    }
-
     pub(super) fn encode(&self, reply: Reply, request_id: Uuid, client_id: Option<&str>) -> Response<Full<Bytes>> {
         let body = reply.body.as_ref().map(|body| Bytes::from(serde_json::to_vec(body).unwrap_or_default()));
         let mut response = Response::new(Full::new(body.clone().unwrap_or_default()));
@@ -336,33 +289,4 @@ fn planned(status: u16, retry_after: Option<u64>, code: Option<&str>, message: O
     let code = code.unwrap_or(usual).to_owned();
     let message = message.unwrap_or("A planned fault of the twin.").to_owned();
     Fail { retry_after, ..Fail::new(status, code, message) }
-}
-
-fn batch_items(body: &Body) -> Result<&Vec<Value>, Fail> {
-    let requests = body.object()?.get("requests").and_then(Value::as_array);
-    let requests = requests.ok_or_else(|| Fail::new(400, "BadRequest", "requests is missing."))?;
-    if requests.is_empty() || requests.len() > MAX_BATCH {
-        return Err(Fail::new(400, "BadRequest", "Number of batch request steps must be 1 to 20."));
-    }
-    let mut names: Vec<String> = Vec::with_capacity(requests.len());
-    for request in requests {
-        let name = request["id"].as_str().unwrap_or_default().to_lowercase();
-        let whole = request["method"].is_string() && request["url"].as_str().is_some_and(|url| !url.contains("://"));
-        if name.is_empty() || names.contains(&name) || !whole {
-            return Err(Fail::new(400, "BadRequest", "Every request needs a unique id, a method and a relative url."));
-        }
-        names.push(name);
-    }
-    Ok(requests)
-}
-
-fn batch_answer(name: &str, reply: Reply, request_id: Uuid) -> Value {
-    let mut headers = json!({"request-id": request_id});
-    if let Some(seconds) = reply.retry_after {
-        headers["Retry-After"] = json!(seconds.to_string());
-    }
-    if reply.body.is_some() {
-        headers["Content-Type"] = json!("application/json");
-    }
-    json!({"id": name, "status": reply.status, "headers": headers, "body": reply.body})
 }

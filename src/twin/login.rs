@@ -10,14 +10,14 @@ use super::{
     clock::{instant, iso, lock, millis, read},
     password,
     person::{Kind, Person},
-    reply::{Call, Fail, Reply, Surface},
+    reply::{Call, Fail, Reply},
     signins::{Event, Origin},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::Sha256;
 use std::collections::HashMap;
 use url::form_urlencoded;
@@ -75,7 +75,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: u32, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: u32, message: impl Into<String>) -> Self {
         Refusal { code, message: message.into() }
     }
 
@@ -95,25 +95,6 @@ impl Refusal {
     }
 }
 
-/// Which host an application's token is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Audience {
-    Any,
-    Graph,
-    Arm,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct AppToken {
-    app: usize,
-    audience: Audience,
-    expires: i64,
-}
-
-/// Live application tokens.
-#[derive(Debug, Default)]
-pub(super) struct AppTokens(std::sync::RwLock<HashMap<String, AppToken>>);
-
 /// What a person's token says, authenticated by the tenant's key.
 #[derive(Clone, Copy, Debug)]
 struct Claim {
@@ -124,37 +105,6 @@ struct Claim {
 }
 
 impl Tenant {
-    /// The application behind a bearer token, by its index; 401 as Graph says it.
-    pub(super) fn caller(&self, call: &Call<'_>, surface: Surface) -> Result<usize, Fail> {
-        let refuse = |message: &'static str| Fail::new(401, "InvalidAuthenticationToken", message);
-        let bearer = call.bearer.ok_or_else(|| refuse("Access token is empty."))?;
-        let tokens = read(&self.app_tokens.0);
-        let token = tokens.get(bearer).ok_or_else(|| refuse("IDX14100: JWT is not well formed or not known."))?;
-        if token.expires <= call.now {
-            return Err(refuse("Lifetime validation failed, the token is expired."));
-        }
-        let wanted = if surface == Surface::Arm { Audience::Arm } else { Audience::Graph };
-        if token.audience != Audience::Any && token.audience != wanted {
-            return Err(refuse("Access token validation failure. Invalid audience."));
-        }
-        Ok(token.app)
-    }
-
-    /// Forgets every application token: the next call of each caller meets a 401.
-    pub(super) fn expire_app_tokens(&self) {
-        super::clock::write(&self.app_tokens.0).clear();
-    }
-
-    pub(super) fn managed_identity(&self, call: &Call<'_>) -> Reply {
-        let resource = form_urlencoded::parse(call.query.as_bytes())
-            .find(|(name, _)| name == "resource")
-            .map_or_else(String::new, |(_, value)| value.into_owned());
-        let seconds = call.knobs.app_token_seconds;
-        let expires = call.now / 1000 + millis(seconds);
-        Reply::ok(json!({"access_token": self.app_token(0, &resource, call), "expires_in": seconds.to_string(),
-            "expires_on": expires.to_string(), "resource": resource, "token_type": "Bearer"}))
-    }
-
     /// `POST /{tenant}/oauth2/v2.0/token`.
     pub(super) fn token(&self, tenant: &str, call: &Call<'_>) -> Reply {
         let form: HashMap<String, String> = form_urlencoded::parse(call.raw).into_owned().collect();
@@ -202,55 +152,6 @@ impl Tenant {
             }
             other => Err(Refusal::new(70_003, format!("The app requested an unsupported grant type '{other}'."))),
         }
-    }
-
-    /// Checks an application's secret, or the claims of its assertion (whose signature is not verified).
-    fn app(&self, client: &str, form: &HashMap<String, String>) -> Result<usize, Refusal> {
-        let found = self.apps.iter().position(|app| app.client_id.eq_ignore_ascii_case(client));
-        let app = found.ok_or_else(|| {
-            Refusal::new(700_016, format!("Application with identifier '{client}' was not found in the directory."))
-        })?;
-        if let Some(assertion) = form.get("client_assertion") {
-            let claims = assertion.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-            let claims: Option<Value> = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            let live = claims.and_then(|it| it["exp"].as_i64()).is_some_and(|exp| exp > self.clock.now() / 1000);
-            return if live {
-                Ok(app)
-            } else {
-                Err(Refusal::new(700_024, "Client assertion is not within its valid time range."))
-            };
-        }
-        let secret = form.get("client_secret").map_or("", String::as_str);
-        if password::same_text(&self.apps[app].client_secret, secret) {
-            Ok(app)
-        } else {
-            Err(Refusal::new(7_000_215, "Invalid client secret provided."))
-        }
-    }
-
-    fn app_token(&self, app: usize, scope: &str, call: &Call<'_>) -> String {
-        let audience = if scope.contains("management") {
-            Audience::Arm
-        } else if scope.contains("graph.microsoft") || scope.contains("microsoftgraph") {
-            Audience::Graph
-        } else {
-            Audience::Any
-        };
-        let now = call.now / 1000;
-        let expires = call.now + millis(call.knobs.app_token_seconds.saturating_mul(1000));
-        let claims = json!({"aud": scope.trim_end_matches("/.default"), "tid": self.config.tenant_id,
-            "iss": format!("https://sts.windows.net/{}/", self.config.tenant_id), "iat": now, "nbf": now,
-            "exp": expires / 1000, "appid": self.apps[app].client_id, "idtyp": "app", "ver": "1.0",
-            "roles": self.granted(app), "uti": self.clock.fresh_id()});
-        let head = URL_SAFE_NO_PAD.encode(br#"{"typ":"JWT","alg":"RS256"}"#);
-        let middle = URL_SAFE_NO_PAD.encode(claims.to_string());
-        let token = format!("{head}.{middle}.{}", self.seal(&middle));
-        let mut tokens = super::clock::write(&self.app_tokens.0);
-        if tokens.len() > 1_000 {
-            tokens.retain(|_, token| token.expires > call.now);
-        }
-        tokens.insert(token.clone(), AppToken { app, audience, expires });
-        token
     }
 
     /// A person or a thief signs in with a password.
@@ -391,7 +292,7 @@ impl Tenant {
         })
     }
 
-    fn seal(&self, text: &str) -> String {
+    pub(super) fn seal(&self, text: &str) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a MAC takes keys of any length");
         mac.update(text.as_bytes());
         URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())

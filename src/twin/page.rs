@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use url::form_urlencoded;
 
-/// The OData options of a call.
+/// The `OData` options of a call.
 #[derive(Debug, Default)]
 pub(super) struct Options {
     pub(super) filter: Option<Expr>,

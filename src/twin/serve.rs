@@ -3,7 +3,10 @@
 //! An accept loop of its own, because a planned fault must really cut the connection: the service answers with an
 //! error, and hyper drops the connection without a word.
 
-use super::{Twin, clock::pause};
+use super::{
+    Twin,
+    clock::{lock, pause},
+};
 use axum::{Router, body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use http::StatusCode;
@@ -86,6 +89,7 @@ impl Twin {
             () = pause(DRAIN_MS) => {}
         }
         connections.shutdown().await;
+        lock(&self.0.thieves).clear();
         self.0.ledger.flush();
         Ok(())
     }

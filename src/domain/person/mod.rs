@@ -28,8 +28,8 @@ use super::run::{Entry, Event, Illegal, Mode, Run};
 use super::signal::{Kind, Risk};
 use super::task::{self, Policy, Task};
 
-pub use arrive::{Arrival, PlanRef, Taken};
 pub use advance::READ_BACK;
+pub use arrive::{Arrival, PlanRef, Taken};
 pub use settle::{Answer, Settled};
 
 /// Evaluates conditions; the expression language lives above the ground.

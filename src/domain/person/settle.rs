@@ -256,7 +256,7 @@ impl Person {
     }
 
     /// Tells the approval of a step what became of it.
-    fn task_event(
+    pub(super) fn task_event(
         &mut self,
         run: RunId,
         step: &StepId,
