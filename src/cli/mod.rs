@@ -39,7 +39,7 @@ struct Cli {
 /// Which file to read.
 #[derive(Debug, Clone, Args)]
 struct ConfigArg {
-    /// The configuration file [default: $OUST_CONFIG, else oust.yaml].
+    /// The configuration file [default: the variable `OUST_CONFIG`, else oust.yaml].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

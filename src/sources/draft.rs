@@ -135,7 +135,12 @@ impl Draft {
     }
 
     /// Settles one detection. `seen` counts the distinct people of the delivery.
-    fn settle(self, ctx: &Context, seen: &mut People) -> Vec<Finding> {
+    fn settle(mut self, ctx: &Context, seen: &mut People) -> Vec<Finding> {
+        if self.people.list().len() > limits::EVIDENCE {
+            // What a crowd shares says little about each of them, and every one would carry a copy.
+            let Evidence { places, ips, .. } = std::mem::take(&mut self.evidence);
+            self.evidence = Evidence { places, ips, ..Evidence::default() };
+        }
         let base = content::base(&self.about);
         let alone = |outcome| vec![self.finding(Subject::default(), None, outcome, &base)];
         if self.people.is_empty() {

@@ -179,6 +179,10 @@ impl Mapping {
         for (key, what) in &reader.missing {
             evidence::add_other(&mut draft.evidence, &format!("mapping of {key}"), what);
         }
+        // The word `admin_confirmed` is a human's; Entra's own name for it is the echo of a deed like ours.
+        if draft.raw_kind.eq_ignore_ascii_case("adminConfirmedUserCompromised") {
+            draft.closed = Some(draft::OWN_DEED.to_owned());
+        }
         let is_other = draft.raw_kind.eq_ignore_ascii_case(Kind::Other.word());
         if draft.kind.is_some() || is_other {
             draft.people.add(&Account {

@@ -80,8 +80,8 @@ pub enum ConfigError {
     NoSecret { way: &'static str },
     #[error("{way}: {what}")]
     Unresolved { way: &'static str, what: String },
-    #[error("{way}: a secret is too short (at least {MIN_SECRET} characters)")]
-    TooShort { way: &'static str },
+    #[error("{way}: a secret is too short (at least {min} characters)")]
+    TooShort { way: &'static str, min: usize },
     #[error("{way}: {what}")]
     Malformed { way: &'static str, what: &'static str },
 }
@@ -258,7 +258,11 @@ fn resolve_all(
         let secret = resolve.secret(reference).map_err(|what| ConfigError::Unresolved { way, what })?;
         // A file usually ends in a line break that is not part of the secret.
         let trimmed = secret.expose_secret().trim();
-        if trimmed.chars().count() < min { Err(ConfigError::TooShort { way }) } else { Ok(SecretString::from(trimmed)) }
+        if trimmed.chars().count() < min {
+            Err(ConfigError::TooShort { way, min })
+        } else {
+            Ok(SecretString::from(trimmed))
+        }
     };
     references.iter().map(secret).collect()
 }

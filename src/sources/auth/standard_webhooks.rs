@@ -52,7 +52,7 @@ fn key(secret: &SecretString) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
     let encoded = text.strip_prefix("whsec_").unwrap_or(text);
     let what = "a secret is not whsec_ and base64";
     let key = BASE64.decode(encoded).map(Zeroizing::new).map_err(|_| ConfigError::Malformed { way: WAY, what })?;
-    if key.len() < MIN_SECRET { Err(ConfigError::TooShort { way: WAY }) } else { Ok(key) }
+    if key.len() < MIN_SECRET { Err(ConfigError::TooShort { way: WAY, min: MIN_SECRET }) } else { Ok(key) }
 }
 
 pub(super) struct StandardWebhooks {
@@ -122,6 +122,6 @@ fn sign(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When the secret is not `whsec_` and base64.
 pub fn signature(secret: &SecretString, id: &str, sent: Timestamp, body: &[u8]) -> Result<String, ConfigError> {
-    let mac = sign(&*key(secret)?, id, &sent.as_second().to_string(), body);
+    let mac = sign(&key(secret)?, id, &sent.as_second().to_string(), body);
     Ok(format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(mac)))
 }

@@ -1,4 +1,4 @@
-//! Lists of entities in both spellings: alert entities (`Type`, PascalCase, `$ref`) and ARM entities (`kind`,
+//! Lists of entities in both spellings: alert entities (`Type`, capitalised keys, `$ref`) and ARM entities (`kind`,
 //! `properties`), as an array or as a JSON string (facts: sentinel §1.1).
 
 use std::borrow::Cow;
