@@ -71,7 +71,8 @@ impl Command {
             Self::Replay(settle) => {
                 let config = context.load(&settle.config)?;
                 let store = open_file(&config.store, WRITE)?;
-                let done = settle.each(context, &store, BuriedState::Replayed, |row| replay(&config, &store, row)).await?;
+                let done =
+                    settle.each(context, &store, BuriedState::Replayed, |row| replay(&config, &store, row)).await?;
                 told(context, &done, "replayed")
             }
             Self::Drop(settle) => {

@@ -33,7 +33,9 @@ impl Check {
                 let policies: Vec<String> = loaded.config.approvals.keys().cloned().collect();
                 all.push(loaded.warnings);
                 match texts(loaded.config.playbooks.as_deref()) {
-                    Ok(texts) => all.extend(lint(&texts, &registry(), Known { policies: Some(&policies), notifiers: Some(&[]) })),
+                    Ok(texts) => {
+                        all.extend(lint(&texts, &registry(), Known { policies: Some(&policies), notifiers: Some(&[]) }))
+                    }
                     Err(wrong) => all.extend(wrong),
                 }
             }

@@ -19,9 +19,7 @@ use crate::playbook::{ActionInfo, Diagnostics, Vocabulary};
 #[derive(Debug, Subcommand)]
 pub(super) enum Playbook {
     /// Every mistake in these files and folders; without any, in the playbooks that come with oust.
-    Lint {
-        paths: Vec<PathBuf>,
-    },
+    Lint { paths: Vec<PathBuf> },
     /// What a step may do, with phases, permissions, parameters and undo.
     Actions,
     /// A JSON Schema for editors.

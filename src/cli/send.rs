@@ -56,9 +56,8 @@ impl Send {
         shown.set_query(None);
         let next = format!("is `oust serve` running and reachable at {shown}?");
         // The address may hold a token: it is never part of a message.
-        let answer = request.send().await.map_err(|error| {
-            Failure::of(Code::Unreachable, &error.without_url(), next.clone())
-        })?;
+        let answer =
+            request.send().await.map_err(|error| Failure::of(Code::Unreachable, &error.without_url(), next.clone()))?;
         tell(context, answer, &next).await
     }
 
@@ -108,8 +107,10 @@ fn signed(request: RequestBuilder, source: &Source, body: &[u8]) -> Result<Reque
     match source.auth.first().ok_or_else(lacks)? {
         auth::Config::StandardWebhooks(config) => {
             let (id, now) = (format!("msg_{}", Uuid::now_v7().simple()), Timestamp::now());
-            let signature = standard_webhooks::signature(&first(&config.secrets)?, &id, now, body)
-                .map_err(|error| Failure::of(Code::Problems, &error, "make a secret: whsec_$(openssl rand -base64 32)"))?;
+            let signature =
+                standard_webhooks::signature(&first(&config.secrets)?, &id, now, body).map_err(|error| {
+                    Failure::of(Code::Problems, &error, "make a secret: whsec_$(openssl rand -base64 32)")
+                })?;
             let sent = now.as_second().to_string();
             let headers = [("webhook-id", id), ("webhook-timestamp", sent), ("webhook-signature", signature)];
             Ok(headers.into_iter().fold(request, |request, (name, value)| request.header(name, value)))

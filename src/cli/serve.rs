@@ -20,7 +20,8 @@ impl Serve {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let config = context.load(&self.config)?;
         let next = "see `telemetry` in the configuration";
-        let _guard = telemetry::install(&config.telemetry).map_err(|error| Failure::of(Code::Problems, &error, next))?;
+        let _guard =
+            telemetry::install(&config.telemetry).map_err(|error| Failure::of(Code::Problems, &error, next))?;
         app::serve(config, &self.roles, told_to_stop()).await.map_err(|error| {
             let next = "see the log; `oust check` finds what can be found without starting";
             Failure::of(Code::Unreachable, error.as_ref(), next)

@@ -95,8 +95,7 @@ async fn create(
     scopes.sort();
     scopes.dedup();
     let id = TokenId::new(Uuid::now_v7());
-    let token =
-        Token { id, name, hash: hash_of(&text), scopes, created_at: now, expires_at, revoked_at: None };
+    let token = Token { id, name, hash: hash_of(&text), scopes, created_at: now, expires_at, revoked_at: None };
     let store = open(context, config, WRITE)?;
     let detail = json!({ "token": id, "name": token.name, "scopes": token.scopes, "expires_at": expires_at });
     let audit = audited(context, now, "token.created", detail);

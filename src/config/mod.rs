@@ -91,8 +91,7 @@ pub struct Options {
 /// # Errors
 /// The file cannot be read, or says something it must not: every mistake at once.
 pub fn load(path: &Path, options: &Options) -> Result<Loaded, Error> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     parse(&text, path, options).map_err(|found| Error::Wrong { path: path.to_owned(), found })
 }
 
@@ -144,8 +143,7 @@ impl std::str::FromStr for Role {
 /// # Errors
 /// The file cannot be read, or its `store` is wrong.
 pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let file = path.display().to_string();
     let wrong = |found| Error::Wrong { path: path.to_owned(), found };
     let tree = tree(&text, &file, &options.environment).map_err(wrong)?;

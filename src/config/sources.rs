@@ -12,7 +12,9 @@ use crate::playbook::diagnostic::quote;
 use crate::playbook::yaml::{Node, Tree};
 use crate::sources::ArmWorkspace;
 use crate::sources::auth::networks::Networks;
-use crate::sources::auth::{self, Authenticator, ClientState, Resolve, SecretRef, bearer, query_token, standard_webhooks};
+use crate::sources::auth::{
+    self, Authenticator, ClientState, Resolve, SecretRef, bearer, query_token, standard_webhooks,
+};
 use crate::sources::mapped::{self, Mapping};
 
 use super::reader::{Reader, Section};

@@ -71,12 +71,14 @@ fn tenant(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<Ten
     let name = reader.need(&mut section, "name", "a tenant").and_then(|node| reader.parse(node, "name"));
     let tenant_id = reader.need(&mut section, "tenant_id", "a tenant").and_then(|node| guid(reader, node, "tenant_id"));
     let cloud = match section.take("cloud") {
-        Some(node) => reader.word(node, "cloud", &["global", "us_gov", "us_dod", "china"], &[]).map(|word| match word {
-            "us_gov" => Cloud::UsGov,
-            "us_dod" => Cloud::UsDod,
-            "china" => Cloud::China,
-            _ => Cloud::Global,
-        }),
+        Some(node) => {
+            reader.word(node, "cloud", &["global", "us_gov", "us_dod", "china"], &[]).map(|word| match word {
+                "us_gov" => Cloud::UsGov,
+                "us_dod" => Cloud::UsDod,
+                "china" => Cloud::China,
+                _ => Cloud::Global,
+            })
+        }
         None => Some(Cloud::Global),
     };
     let graph_url = section.take("graph_url").and_then(|node| url(reader, node, "graph_url"));

@@ -116,7 +116,8 @@ mod tests {
         ] {
             assert!(check(good), "{good}");
         }
-        for bad in ["text/plain", "application/xml", "application/json; charset=utf-16", "multipart/form-data", "+json"] {
+        for bad in ["text/plain", "application/xml", "application/json; charset=utf-16", "multipart/form-data", "+json"]
+        {
             assert!(!check(bad), "{bad}");
         }
     }

@@ -1,6 +1,7 @@
 //! The only mapping from what went wrong to what the caller is told (RFC 9457). 4xx say what to fix; 5xx say nothing
 //! but the request's id, under which the log has the chain.
 
+use axum::Json;
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -168,10 +169,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A stored refusal, answered again.
+/// A stored answer, given again: a refusal is rendered as one, anything else is what it was.
 pub fn replay(stored: Value) -> Response {
-    let status = stored.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok());
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+    let refused = stored.get("type").is_some();
+    let status = stored.get("status").and_then(Value::as_u64).filter(|_| refused);
+    let status = status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+    let Some(status) = status else { return Json(stored).into_response() };
     let mut response = status.into_response();
     response.extensions_mut().insert(Unrendered(stored));
     response

@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::body;
 use super::problem::{Problem, RequestId};
 use super::serve::Peer;
 use super::state::{SourceKind, State, Way};
-use super::body;
 use crate::domain::DeliveryId;
-use crate::sources::auth::Unverified;
 use crate::sources::Error;
+use crate::sources::auth::Unverified;
 
 /// A body whose bytes are all here, from a source that exists.
 #[derive(Debug)]
@@ -42,12 +42,7 @@ pub(super) async fn lifecycle(shared: Shared<State>, path: Path<String>, request
     arrive(shared, path, request, true).await
 }
 
-async fn arrive(
-    Shared(state): Shared<State>,
-    Path(name): Path<String>,
-    request: Request,
-    lifecycle: bool,
-) -> Response {
+async fn arrive(Shared(state): Shared<State>, Path(name): Path<String>, request: Request, lifecycle: bool) -> Response {
     let Some(way) = state.way(&name) else {
         state.refused("unknown", "no_such_source");
         return no_such_source().into_response();
@@ -80,7 +75,8 @@ async fn arrive(
             }
         };
         let arrived = Arrived { state: &state, way, id, delivery, received_at: state.now() };
-        let answered = if is_graph { arrived.notified(&parts, bytes).await } else { arrived.delivered(parts, bytes).await };
+        let answered =
+            if is_graph { arrived.notified(&parts, bytes).await } else { arrived.delivered(parts, bytes).await };
         answered.unwrap_or_else(Problem::into_response)
     }
     .instrument(span)
@@ -125,7 +121,9 @@ impl Arrived<'_> {
         match self.way.source.parse(&bytes, self.received_at) {
             Ok(parsed) => self.take(bytes, webhook_id, parsed).await,
             Err(error @ Error::Empty) => Err(self.refuse(error.reason(), Problem::empty_body(error.to_string()))),
-            Err(error @ Error::NotJson { .. }) => Err(self.refuse(error.reason(), Problem::not_json(error.to_string()))),
+            Err(error @ Error::NotJson { .. }) => {
+                Err(self.refuse(error.reason(), Problem::not_json(error.to_string())))
+            }
             Err(error) => self.bury(bytes, webhook_id, by, &error).await,
         }
     }

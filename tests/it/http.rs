@@ -94,6 +94,10 @@ impl Queue for Gate {
     async fn claim(&self, limit: usize) -> Result<Vec<Claim>, queue::Error> {
         self.inner.claim(limit).await
     }
+
+    fn nudge(&self) {
+        self.inner.nudge();
+    }
 }
 
 /// A served surface on a store of its own.
@@ -460,7 +464,8 @@ async fn an_unknown_shape_is_buried_and_422_with_its_id() {
     answer.is_problem(422, "not-understood");
     let buried = house.buried().await;
     assert_eq!(answer.json()["buried"], buried[0].id.to_string());
-    assert_eq!(buried[0].content, json!(r#"{"weather": "rain"}"#));
+    let kept = house.store.buried(buried[0].id).await.expect("a read").expect("a row");
+    assert_eq!(kept.content, json!(r#"{"weather": "rain"}"#));
     assert!(answer.body.contains("weather"), "it says what it saw: {answer:?}");
     assert_eq!(house.queued().await, 0);
 }
@@ -469,7 +474,7 @@ async fn an_unknown_shape_is_buried_and_422_with_its_id() {
 async fn senders_that_would_be_muted_get_200_for_an_unknown_shape() {
     let house = House::open().await;
     let unknown = br#"{"weather": "rain"}"#;
-    let common = br#"{"schemaId": "azureMonitorCommonAlertSchema", "data": 7}"#;
+    let common = br#"{"schemaId": "AzureMonitorMetricAlert", "data": 7}"#;
     let query = house.ask(&request("query?token=query-secret-of-a-test", &[], unknown)).await;
     let lenient = house.post("lenient", unknown).await;
     let alert = house.post("bearer", common).await;
@@ -491,7 +496,10 @@ async fn a_wrong_signature_is_401_and_nothing_is_kept() {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     house.ask(&request("signed", &headers, &body)).await.is_problem(401, "not-authenticated");
     house.ask(&request("signed", &[], &body)).await.is_problem(401, "not-authenticated");
-    house.ask(&request("bearer", &[("authorization", "Bearer nope")], &body)).await.is_problem(401, "not-authenticated");
+    house
+        .ask(&request("bearer", &[("authorization", "Bearer nope")], &body))
+        .await
+        .is_problem(401, "not-authenticated");
     house.ask(&request("query?token=nope", &[], &body)).await.is_problem(401, "not-authenticated");
     assert_eq!((house.queued().await, house.buried().await.len()), (0, 0));
     let refusals = house.state.take_refusals();
@@ -590,7 +598,8 @@ async fn over_the_rate_is_429_with_a_time_and_only_authenticated_senders_use_it_
 
 #[tokio::test]
 async fn headers_that_do_not_come_end_the_connection() {
-    let house = House::with(Limits { header_timeout: Duration::from_millis(300), ..limits() }, Options::default()).await;
+    let house =
+        House::with(Limits { header_timeout: Duration::from_millis(300), ..limits() }, Options::default()).await;
     for start in [&b""[..], b"POST /webhooks/be", b"PRI * HT"] {
         let mut stream = house.connect().await;
         stream.write_all(start).await.expect("sent");
@@ -718,7 +727,8 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
 #[tokio::test]
 async fn the_handshake_of_graph_is_answered_in_plain_text() {
     let house = House::open().await;
-    let answer = house.ask(&request("graph?validationToken=Validation%3A+a%26b", &[("content-type", "text/plain")], b"")).await;
+    let answer =
+        house.ask(&request("graph?validationToken=Validation%3A+a%26b", &[("content-type", "text/plain")], b"")).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "Validation: a&b"));
     assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
     assert_eq!(answer.headers["x-content-type-options"], "nosniff");

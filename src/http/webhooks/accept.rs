@@ -96,12 +96,14 @@ impl Arrived<'_> {
     }
 }
 
-/// Action groups mute an endpoint that refuses them.
+/// Action groups mute an endpoint that refuses them; these are the schemas they send (facts: sentinel §1.3).
 fn is_common_alert(body: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Schema<'a> {
         #[serde(rename = "schemaId", borrow)]
         id: std::borrow::Cow<'a, str>,
     }
-    serde_json::from_slice::<Schema<'_>>(body).is_ok_and(|schema| schema.id.starts_with("azureMonitor"))
+    let starts = |id: &str, with: &str| id.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    serde_json::from_slice::<Schema<'_>>(body)
+        .is_ok_and(|schema| starts(&schema.id, "azureMonitor") || starts(&schema.id, "Microsoft.Insights/"))
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{Arrived, Problem, Way, peer, plain};
 use crate::http::state::SourceKind;
-use crate::sources::graph_notifications::{self as graph, LifecycleEvent};
 use crate::sources::Error;
+use crate::sources::graph_notifications::{self as graph, LifecycleEvent};
 
 /// Answers `?validationToken=` with the token: Graph asks before it keeps a subscription.
 pub(super) fn handshake(way: &Way, parts: &Parts) -> Option<Response> {
@@ -36,15 +36,16 @@ impl Arrived<'_> {
         let SourceKind::Graph { client_state } = &source.kind else {
             return Err(Problem::internal("the log has the reason under this request's id"));
         };
-        let notified = match graph::parse(&bytes, &graph::Trust { client_state, own: None }, &source.context(self.received_at)) {
-            Ok(notified) => notified,
-            Err(error @ Error::Empty) => return Err(self.refuse("empty", Problem::empty_body(error.to_string()))),
-            Err(error @ Error::NotJson { .. }) => {
-                return Err(self.refuse("not_json", Problem::not_json(error.to_string())));
-            }
-            // Nothing in it proves who sent it, so it is not kept either.
-            Err(error) => return Err(self.refuse(error.reason(), Problem::bad_request(error.to_string()))),
-        };
+        let notified =
+            match graph::parse(&bytes, &graph::Trust { client_state, own: None }, &source.context(self.received_at)) {
+                Ok(notified) => notified,
+                Err(error @ Error::Empty) => return Err(self.refuse("empty", Problem::empty_body(error.to_string()))),
+                Err(error @ Error::NotJson { .. }) => {
+                    return Err(self.refuse("not_json", Problem::not_json(error.to_string())));
+                }
+                // Nothing in it proves who sent it, so it is not kept either.
+                Err(error) => return Err(self.refuse(error.reason(), Problem::bad_request(error.to_string()))),
+            };
         let dropped = notified.dropped;
         for (reason, count) in [
             ("client_state", dropped.wrong_client_state),
