@@ -193,3 +193,6 @@ impl Queue for Embedded {
         self.held.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;
