@@ -1,6 +1,12 @@
 //! The one integration binary.
 
+mod cli;
+
 mod engine;
+
+mod floors;
+
+mod http;
 
 mod playbooks;
 
