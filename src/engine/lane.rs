@@ -224,7 +224,7 @@ impl Lane {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     self.inner.telemetry.store_error("person.load", &error);
-                    if matches!(error, store::Error::Corrupt { .. }) {
+                    if matches!(error, store::Error::Corrupt { .. }) && failures > 2 {
                         return Err(Gone);
                     }
                     self.inner.pause_after_failure(&mut failures).await.map_err(|()| Gone)?;

@@ -246,6 +246,19 @@ pub enum Deed {
     ReadBack,
 }
 
+impl Deed {
+    /// True when it is about this step.
+    fn is_of(&self, of_run: RunId, of_step: &StepId) -> bool {
+        match self {
+            Self::Effect { run, step, .. }
+            | Self::Read { run, step }
+            | Self::Prepare { run, step }
+            | Self::Verify { run, step, .. } => *run == of_run && step == of_step,
+            Self::ReadBack => false,
+        }
+    }
+}
+
 /// Something worth an audit line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Note {

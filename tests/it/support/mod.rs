@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,8 +14,8 @@ use oust::domain::{DeliveryId, Identity, ObjectId, Signal, SignalId, TaskId, Ten
 use oust::engine::{self, Engine, Fate, Hook, NoHook, Parts, Place, Tenant};
 use oust::graph;
 use oust::playbook::catalog::{Catalog, Reloader};
-use oust::queue::Queue;
 use oust::queue::Embedded;
+use oust::queue::Queue;
 use oust::sources::{self, microsoft};
 use oust::store::sqlite::{Options, Sqlite};
 use oust::store::{Acceptance, CaseRow, Filter, Page, Receipt, Store};
@@ -161,7 +161,10 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
     let catalog = if setup.playbooks.is_empty() {
         Catalog::shipped(&actions).expect("the shipped playbooks are valid")
     } else {
-        let source = |(file, text): &(String, String)| oust::playbook::catalog::Source { file: file.clone(), text: text.clone() };
+        let source = |(file, text): &(String, String)| oust::playbook::catalog::Source {
+            file: file.clone(),
+            text: text.clone(),
+        };
         Catalog::of(&setup.playbooks.iter().map(source).collect::<Vec<_>>(), &actions).expect("valid playbooks")
     };
     let rules = Rules {
@@ -315,7 +318,12 @@ impl App {
             if figures.queue_depth == 0 && figures.people_due == 0 && self.engine.lanes() == 0 {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "not idle: {figures:?}, {} lanes\n{}", self.engine.lanes(), self.picture().await);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "not idle: {figures:?}, {} lanes\n{}",
+                self.engine.lanes(),
+                self.picture().await
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -417,4 +425,3 @@ pub fn words(tasks: &[Task]) -> HashMap<&'static str, usize> {
 pub fn is_waiting(task: &Task) -> bool {
     matches!(task.state, State::Pending | State::Escalated { .. })
 }
-
