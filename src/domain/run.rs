@@ -141,7 +141,7 @@ pub enum Event {
     /// Read back after the fact: the effect holds.
     Verified {
         step: StepId,
-        at: Timestamp,
+        valid_from: Timestamp,
     },
     CollectStarted,
     CollectEnded,

@@ -98,7 +98,7 @@ pub struct Diagnostics(Vec<Diagnostic>);
 impl Diagnostics {
     /// Sorts by place, drops repetitions and cuts at [`MAX_DIAGNOSTICS`].
     pub fn new(mut all: Vec<Diagnostic>) -> Self {
-        all.sort_by(|a, b| (a.line, a.column, a.severity).cmp(&(b.line, b.column, b.severity)));
+        all.sort_by_key(|one| (one.line, one.column, one.severity));
         all.dedup();
         all.truncate(MAX_DIAGNOSTICS);
         Self(all)

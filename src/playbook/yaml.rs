@@ -283,7 +283,8 @@ mod tests {
         let wide = "- x\n".repeat(60_000);
         let huge = "# x\n".repeat(100_000);
         let started = std::time::Instant::now();
-        for hostile in [bomb, deep, blocks, wide, huge, "a: !!js/function x".into(), "a\n---\nb".into(), "\u{0}".into()] {
+        for hostile in [bomb, deep, blocks, wide, huge, "a: !!js/function x".into(), "a\n---\nb".into(), "\u{0}".into()]
+        {
             assert!(read(&hostile).is_err(), "{}", hostile.chars().take(40).collect::<String>());
         }
         assert!(started.elapsed() < std::time::Duration::from_secs(5));

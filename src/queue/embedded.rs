@@ -188,6 +188,10 @@ impl Queue for Embedded {
             }
         }
     }
+
+    fn nudge(&self) {
+        self.held.changed.notify_one();
+    }
 }
 
 #[cfg(test)]

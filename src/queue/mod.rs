@@ -74,4 +74,7 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `Unreadable`: try again later; nothing is lost.
     async fn claim(&self, limit: usize) -> Result<Vec<Claim>, Error>;
+
+    /// Something may have been put on the queue by another way in; a hint.
+    fn nudge(&self);
 }

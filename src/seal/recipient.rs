@@ -1,6 +1,6 @@
 //! Sealing to a browser: HPKE (RFC 9180) base mode, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
 //!
-//! The browser makes the key pair and opens with WebCrypto; its private key cannot be exported. The task id is bound
+//! The browser makes the key pair and opens with `WebCrypto`; its private key cannot be exported. The task id is bound
 //! as associated data, so that a ciphertext moved to another task does not open. There is no opening here.
 
 use std::fmt;

@@ -181,10 +181,13 @@ pub struct PersonRow {
 pub struct PersonRecord {
     pub revision: u64,
     pub owner: Option<Epoch>,
+    pub due_at: Option<Timestamp>,
+    pub urgent: bool,
+    pub watch_at: Option<Timestamp>,
     pub doc: Value,
     /// Runs of the open case (or, with none open, none), oldest first, with their journals.
     pub runs: Vec<(RunRow, Vec<Entry>)>,
-    /// Tasks of the open case that are not terminal.
+    /// Every task of the open case, terminal ones included: steps read their answers from them.
     pub tasks: Vec<Task>,
 }
 

@@ -22,7 +22,7 @@ impl Person {
     /// `Illegal` only when the state in hand is corrupt.
     pub fn advance(&mut self, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         loop {
-            let written = (out.journal.len(), out.deeds.len());
+            let written = out.journal.len();
             self.read_answers(around, out)?;
             self.judge_pending(around, out)?;
             let open: Vec<RunId> = self.runs.iter().filter(|run| run.is_open()).map(|run| run.id).collect();
@@ -33,7 +33,7 @@ impl Person {
                 self.later_phases(*run, around, out)?;
                 self.close_run(*run, around, out)?;
             }
-            if (out.journal.len(), out.deeds.len()) == written {
+            if out.journal.len() == written {
                 break;
             }
         }
@@ -251,11 +251,7 @@ impl Person {
                     if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
                 _ => self.attempt(run, &step, false, around, out)?,
             }
-            let preparing = around.running.contains(&(run, step.id.clone()))
-                || out
-                    .deeds
-                    .iter()
-                    .any(|deed| matches!(deed, Deed::Prepare { run: r, step: s } if *r == run && *s == step.id));
+            let preparing = is_busy(run, &step.id, around, out);
             let in_flight = match self.state(run, &step.id) {
                 StepState::Intended { .. } | StepState::Backoff { .. } => true,
                 StepState::Unknown { verify_at, .. } => verify_at.is_some(),
@@ -328,7 +324,7 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
-        if around.running.contains(&(run, step.id.clone())) {
+        if is_busy(run, &step.id, around, out) {
             return Ok(());
         }
         let state = self.state(run, &step.id);
@@ -639,4 +635,9 @@ impl Person {
             out.case_closed = Some(case);
         }
     }
+}
+
+/// True when a step is being performed, or is about to be by this very output.
+fn is_busy(run: RunId, step: &StepId, around: &Around<'_>, out: &Output) -> bool {
+    around.running.contains(&(run, step.clone())) || out.deeds.iter().any(|deed| deed.is_of(run, step))
 }

@@ -26,8 +26,9 @@ use super::ledger::EffectKey;
 use super::plan::{Plan, StepId};
 use super::run::{Entry, Event, Illegal, Mode, Run};
 use super::signal::{Kind, Risk};
-use super::task::{Policy, Task};
+use super::task::{self, Policy, Task};
 
+pub use advance::READ_BACK;
 pub use arrive::{Arrival, PlanRef, Taken};
 pub use settle::{Answer, Settled};
 
@@ -88,6 +89,27 @@ pub struct Watch {
     pub next_at: Timestamp,
     pub traces: Traces,
     pub kind: Kind,
+}
+
+impl Watch {
+    /// After a reading: when to look next; `None` when the watch is over.
+    pub fn looked(mut self, now: Timestamp, case_open: bool, every: SignedDuration) -> Option<Self> {
+        if self.continuous && case_open {
+            self.next_at = now + every;
+            return Some(self);
+        }
+        for (look, minutes) in [(1, 15), (2, 60)] {
+            let at = self.last_revoke + SignedDuration::from_mins(minutes);
+            if self.looks < look {
+                if at > now {
+                    self.next_at = at;
+                    return Some(self);
+                }
+                self.looks = look;
+            }
+        }
+        None
+    }
 }
 
 /// The open case.
@@ -224,6 +246,19 @@ pub enum Deed {
     ReadBack,
 }
 
+impl Deed {
+    /// True when it is about this step.
+    fn is_of(&self, of_run: RunId, of_step: &StepId) -> bool {
+        match self {
+            Self::Effect { run, step, .. }
+            | Self::Read { run, step }
+            | Self::Prepare { run, step }
+            | Self::Verify { run, step, .. } => *run == of_run && step == of_step,
+            Self::ReadBack => false,
+        }
+    }
+}
+
 /// Something worth an audit line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Note {
@@ -288,6 +323,17 @@ impl Person {
     /// The run of this id, if it belongs to the open case.
     pub fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.iter().find(|run| run.id == id)
+    }
+
+    /// The task whose decision gates a step.
+    pub fn task_of(&self, run: RunId, step: &StepId) -> Option<TaskId> {
+        let gates = |task: &&Task| task.run == Some(run) && task.rows.iter().any(|row| row.step == step.0);
+        self.tasks.values().find(gates).map(|task| task.id)
+    }
+
+    /// The secret of a step is being stored, sealed to the recipient.
+    pub fn sealed(&mut self, run: RunId, step: &StepId, around: &Around<'_>, out: &mut Output) {
+        self.task_event(run, step, around, out, |step, fence| task::Event::Sealed { step, fence });
     }
 
     /// Appends an event to a run's journal.

@@ -256,7 +256,7 @@ impl Person {
     }
 
     /// Tells the approval of a step what became of it.
-    fn task_event(
+    pub(super) fn task_event(
         &mut self,
         run: RunId,
         step: &StepId,
@@ -291,7 +291,7 @@ impl Person {
                 case.revoke_verified_at = Some(around.now);
             }
             out.notes.push(Note { verb: "revoke.verified", detail: about(reading.run, &reading.step) });
-            return self.record(out, around.now, reading.run, Event::Verified { step: reading.step, at: valid_from });
+            return self.record(out, around.now, reading.run, Event::Verified { step: reading.step, valid_from });
         }
         reading.attempt += 1;
         match READ_BACK_AFTER.get(reading.attempt as usize) {

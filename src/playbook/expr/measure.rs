@@ -40,7 +40,10 @@ pub fn check(source: &str) -> Result<(), ExprError> {
                     at += 1;
                 }
                 if matches!(bytes.get(at), Some(b'"' | b'\'')) {
-                    return refuse("raw and byte texts are not supported: write '…' and double backslashes".into(), start);
+                    return refuse(
+                        "raw and byte texts are not supported: write '…' and double backslashes".into(),
+                        start,
+                    );
                 }
             }
             b'.' | b',' | b'-' | b'+' | b'*' | b'/' | b'%' | b'?' | b':' | b'<' | b'>' | b'!' => {}

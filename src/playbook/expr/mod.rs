@@ -13,7 +13,7 @@ mod measure;
 mod walk;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -45,6 +45,12 @@ pub const SIGNAL_FIELDS: &[&str] = &[
     "refs",
     "evidence",
 ];
+
+/// Fields of `case` in a condition, as `domain::person` makes them.
+pub const CASE_FIELDS: &[&str] = &["id", "kinds", "risk", "signals", "opened_at", "latest_activity", "guest"];
+
+/// The standard functions, built once: building them costs many times what asking a condition does.
+static LANGUAGE: LazyLock<Arc<cel::Env>> = LazyLock::new(|| Arc::new(cel::Env::stdlib()));
 
 /// A condition that does not compile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +90,7 @@ impl Condition {
     /// # Errors
     /// Something it reads is missing or of a wrong type, or the answer is neither true nor false.
     pub fn holds(&self, context: &Value) -> Result<bool, String> {
-        let mut scope = cel::Context::default();
+        let mut scope = cel::Context::with_env(Arc::clone(&LANGUAGE));
         for (index, reference) in self.references.iter().enumerate() {
             let root = reference.root.as_str();
             if self.references[..index].iter().any(|earlier| earlier.root == root) {
@@ -126,12 +132,11 @@ fn syntax(source: &str, errors: &cel::ParseErrors) -> ExprError {
 /// A parser's complaint without its jargon.
 fn in_plain(complaint: &str) -> String {
     let line = complaint.lines().next().unwrap_or_default();
-    if line.contains("<EOF>") {
-        return "the condition ends too early".into();
-    }
-    let jargon = ["mismatched input '", "extraneous input '", "no viable alternative at input '", "recognition error at: '"];
+    let jargon =
+        ["mismatched input '", "extraneous input '", "no viable alternative at input '", "recognition error at: '"];
     let input = jargon.iter().find_map(|start| line.split_once(start)).map(|(_, rest)| rest);
     match input.and_then(|rest| rest.split_once('\'')) {
+        Some(("<EOF>", _)) => "the condition ends too early".into(),
         Some((token, _)) => format!("unexpected {}", crate::playbook::diagnostic::quote(token)),
         None => line.trim_start_matches("Syntax error: ").chars().take(160).collect(),
     }
@@ -211,6 +216,12 @@ impl Conditions {
             compiled.insert(source.to_owned(), fresh.clone());
         }
         fresh
+    }
+}
+
+impl crate::domain::person::Conditions for Conditions {
+    fn holds(&self, source: &str, context: &Value) -> Result<bool, String> {
+        Self::holds(self, source, context)
     }
 }
 

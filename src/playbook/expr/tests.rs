@@ -115,6 +115,35 @@ fn a_condition_without_data_has_a_constant_answer() {
 }
 
 #[test]
+fn a_signal_shows_conditions_what_its_source_said_and_nothing_of_ours() {
+    let bare = json!({
+        "id": format!("sig_{}", "0".repeat(32)), "delivery": format!("dlv_{}", "0".repeat(32)), "source": "sentinel",
+        "tenant": "contoso", "received_at": "2026-01-02T03:04:05Z", "traceparent": "00-1-2-01",
+        "kind": "impossible_travel", "raw_kind": "impossibleTravel", "risk": "unknown", "title": "t", "shape": "incident",
+        "subject": { "upn": "ada@contoso.example" }, "activity_at": "2026-01-02T03:00:00Z",
+        "detected_at": "2026-01-02T03:01:00Z", "refs": { "alert": "1" }, "evidence": { "ips": ["203.0.113.7"] },
+        "content": "00", "outcome": { "outcome": "act" },
+    });
+    let full: Signal = serde_json::from_value(bare.clone()).expect("a signal");
+    let context = signal_context(&full);
+    let mut shown: Vec<&str> = context.as_object().expect("an object").keys().map(String::as_str).collect();
+    let mut known = SIGNAL_FIELDS.to_vec();
+    shown.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(shown, known);
+    assert_eq!(context["risk"], "unknown");
+
+    let mut poor = full;
+    poor.finding.activity_at = None;
+    poor.finding.evidence = crate::domain::signal::Evidence::default();
+    poor.finding.refs.clear();
+    let context = json!({ "signal": signal_context(&poor) });
+    assert_eq!(holds("size(signal.evidence.ips) == 0 && !has(signal.refs.alert)", &context), Ok(true));
+    assert_eq!(holds("has(signal.activity_at)", &context), Ok(false));
+    assert!(holds("signal.activity_at > signal.detected_at", &context).is_err());
+}
+
+#[test]
 fn hostile_sources_are_refused_or_compiled_without_harm() {
     let chain = |part: &str, n: usize| vec![part; n].join("");
     for source in [

@@ -54,8 +54,8 @@ pub fn read<'n>(problems: &mut Problems<'_>, fields: &Fields<'n>, stem: Option<&
     };
     let example = format!("name: {}", stem.unwrap_or("token-theft"));
     let name = required(problems, "name", &example).and_then(|node| name(problems, node, stem));
-    let version = required(problems, "version", "version: 1")
-        .and_then(|node| problems.whole(node, "version", 1, i64::from(u32::MAX)));
+    let version =
+        required(problems, "version", "version: 1").and_then(|node| problems.whole(node, "version", 1, 1_000_000));
     let description = fields.get("description").and_then(|node| description(problems, node)).unwrap_or_default();
     let attack = fields.get("attack").map(|node| attack(problems, node)).unwrap_or_default();
     let (signals, when) = required(problems, "on", "on: { signals: [anomalous_token] }")
@@ -101,6 +101,7 @@ fn attack(problems: &mut Problems<'_>, node: &Node) -> Vec<String> {
             techniques.push(text.to_owned());
         }
     }
+    techniques.sort_unstable();
     techniques
 }
 
@@ -140,6 +141,7 @@ fn on<'n>(problems: &mut Problems<'_>, node: &'n Node) -> (Vec<Kind>, Option<Wri
             }
         }
     }
+    kinds.sort_unstable();
     (kinds, when)
 }
 
@@ -159,7 +161,9 @@ fn notify(problems: &mut Problems<'_>, node: &Node) -> BTreeMap<String, Vec<Stri
                 names.push(name.to_owned());
             }
         }
-        events.insert(key.text.clone(), names);
+        if !names.is_empty() {
+            events.insert(key.text.clone(), names);
+        }
     }
     events
 }

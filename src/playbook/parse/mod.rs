@@ -39,9 +39,8 @@ pub const COLLECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(20
 pub const CONFIRM: &str = "confirm_compromised";
 
 /// Keys of a playbook, in the order we write them.
-pub const PLAYBOOK_KEYS: &[&str] = &[
-    "name", "version", "description", "attack", "on", "contain", "collect", "eradicate", "recover", "notify",
-];
+pub const PLAYBOOK_KEYS: &[&str] =
+    &["name", "version", "description", "attack", "on", "contain", "collect", "eradicate", "recover", "notify"];
 
 /// The phases in the order they run.
 pub const PHASES: [Phase; 4] = [Phase::Contain, Phase::Collect, Phase::Eradicate, Phase::Recover];
@@ -67,12 +66,12 @@ pub fn parse(text: &str, file: &str, vocab: &dyn Vocabulary) -> Result<Plan, Dia
     let mut drafts = Vec::new();
     for phase in PHASES {
         let Some((key, node)) = fields.entry(phase.word()) else { continue };
-        for item in expect_list(&mut problems, node, key.text.as_str()) {
+        for (index, item) in expect_list(&mut problems, node, key.text.as_str()).iter().enumerate() {
             if drafts.len() == MAX_STEPS {
                 problems.error(item.at, format!("a playbook has at most {MAX_STEPS} steps"), None);
                 break;
             }
-            drafts.extend(step::read(&mut problems, item, phase, vocab));
+            drafts.extend(step::read(&mut problems, item, (phase, index), vocab));
         }
     }
     laws::judge(&mut problems, &fields, &mut drafts);

@@ -38,7 +38,9 @@ impl<'t> Problems<'t> {
         }
         match make() {
             Some(value) => Ok(value),
-            None => Err(Diagnostics::new(vec![Diagnostic::of_file(self.file, "the playbook is incomplete".into(), None)])),
+            None => {
+                Err(Diagnostics::new(vec![Diagnostic::of_file(self.file, "the playbook is incomplete".into(), None)]))
+            }
         }
     }
 
@@ -58,7 +60,8 @@ impl<'t> Problems<'t> {
                 };
                 self.error(key.at, format!("unknown key {}", quote(&key.text)), Some(help));
             } else if let Some((first, _)) = kept.iter().find(|(kept, _)| kept.text == key.text) {
-                let message = format!("{} stands here a second time; first in line {}", quote(&key.text), first.at.line);
+                let message =
+                    format!("{} stands here a second time; first in line {}", quote(&key.text), first.at.line);
                 self.error(key.at, message, None);
             } else {
                 kept.push((key, value));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::reader::{Fields, Problems, Written};
 use super::COLLECT_LIMIT;
+use super::reader::{Fields, Problems, Written};
 use crate::domain::plan::{OnFailure, Phase};
 use crate::playbook::diagnostic::{nearest, quote};
 use crate::playbook::vocabulary::{ActionInfo, Vocabulary};
@@ -32,8 +32,27 @@ pub const STEP_KEYS: &[&str] =
 
 /// Words that cannot stand behind a dot in a condition, so that no step may be called so.
 const RESERVED: &[&str] = &[
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "null",
-    "package", "namespace", "return", "true", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "null",
+    "package",
+    "namespace",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 /// A step as written. Parts that were wrong are absent and were reported.
@@ -42,6 +61,8 @@ pub struct Draft<'n> {
     /// The place of the verb.
     pub at: Mark,
     pub phase: Phase,
+    /// Its place in the phase's list, from 0; unlike a mark it cannot be led astray by an alias.
+    pub index: usize,
     pub action: &'n ActionInfo,
     /// As written.
     pub id: Option<(String, Mark)>,
@@ -55,7 +76,7 @@ pub struct Draft<'n> {
     pub timeout_ms: u64,
     pub attempts: u32,
     pub on_failure: Option<(OnFailure, Mark)>,
-    /// Something in it was reported, so its absent parts mean nothing.
+    /// What it says of approval was reported, so that its absence means nothing.
     pub flawed: bool,
 }
 
@@ -63,7 +84,7 @@ pub struct Draft<'n> {
 pub fn read<'n>(
     problems: &mut Problems<'_>,
     node: &'n Node,
-    phase: Phase,
+    (phase, index): (Phase, usize),
     vocab: &'n dyn Vocabulary,
 ) -> Option<Draft<'n>> {
     if let Tree::Text(verb) = &node.value {
@@ -76,24 +97,26 @@ pub fn read<'n>(
     let id = fields.get("id").map(|node| id(problems, node));
     let when = fields.get("when").map(|node| problems.condition(node));
     let approval = fields.get("approval").map(|node| problems.label(node, "approval").map(|t| (t.to_owned(), node.at)));
-    let unattended = fields.get("unattended").and_then(|node| unattended(problems, node));
+    let unattended = fields.get("unattended").map(|node| unattended(problems, node));
     let timeout = fields.get("timeout").map(|node| timeout(problems, node, phase));
     let attempts = fields.get("retry").map(|node| attempts(problems, node));
     let on_failure = fields.get("on_failure").map(|node| on_failure(problems, node));
     let (at, action) = action?;
     let with = with(problems, at, action, fields.get("with"));
-    let flawed = when.as_ref().is_some_and(Option::is_none) || approval.as_ref().is_some_and(Option::is_none);
-    let default_timeout = if phase == Phase::Collect { action.timeout_ms.min(20_000) } else { action.timeout_ms };
+    let flawed = approval.as_ref().is_some_and(Option::is_none) || unattended.as_ref().is_some_and(Option::is_none);
+    let limit = if phase == Phase::Collect { COLLECT_LIMIT } else { MAX_TIMEOUT };
+    let default_timeout = action.timeout_ms.min(milliseconds(limit));
     Some(Draft {
         at,
         phase,
+        index,
         action,
         id: id.flatten(),
         name: String::new(),
         with,
         when: when.flatten(),
         approval: approval.flatten(),
-        unattended,
+        unattended: unattended.flatten().flatten(),
         timeout_ms: timeout.flatten().unwrap_or(default_timeout),
         attempts: attempts.flatten().unwrap_or(DEFAULT_ATTEMPTS),
         on_failure: on_failure.flatten(),
@@ -139,10 +162,11 @@ fn id(problems: &mut Problems<'_>, node: &Node) -> Option<(String, Mark)> {
     Some((text.to_owned(), node.at))
 }
 
-fn unattended(problems: &mut Problems<'_>, node: &Node) -> Option<Mark> {
+/// `None`, after a report, when it is neither.
+fn unattended(problems: &mut Problems<'_>, node: &Node) -> Option<Option<Mark>> {
     match node.value {
-        Tree::Bool(true) => Some(node.at),
-        Tree::Bool(false) => None,
+        Tree::Bool(true) => Some(Some(node.at)),
+        Tree::Bool(false) => Some(None),
         _ => {
             problems.error(node.at, "unattended must be true or false", None);
             None
@@ -153,13 +177,17 @@ fn unattended(problems: &mut Problems<'_>, node: &Node) -> Option<Mark> {
 fn timeout(problems: &mut Problems<'_>, node: &Node, phase: Phase) -> Option<u64> {
     let told = problems.milliseconds(node, "timeout")?;
     let longest = if phase == Phase::Collect { COLLECT_LIMIT } else { MAX_TIMEOUT };
-    if told < MIN_TIMEOUT.as_millis() as u64 || u128::from(told) > longest.as_millis() {
+    if told < milliseconds(MIN_TIMEOUT) || told > milliseconds(longest) {
         let longest = longest.as_secs();
         let message = format!("in {} a timeout is between 100ms and {longest}s", phase.word());
         problems.error(node.at, message, None);
         return None;
     }
     Some(told)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn attempts(problems: &mut Problems<'_>, node: &Node) -> Option<u32> {

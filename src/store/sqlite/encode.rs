@@ -280,7 +280,7 @@ fn put_task(task: &Task, person: Option<&Identity>) -> Result<Statement, Error> 
         sql::PUT_TASK,
         [
             task.id.to_string(),
-            integer(task.revision),
+            integer(standing(task)),
             task.kind.word().to_owned(),
             !task.state.is_terminal(),
             identity.map(|identity| identity.tenant.to_string()),
@@ -366,4 +366,10 @@ pub(super) fn set_aside(
 ) -> Result<Vec<Statement>, Error> {
     let head = json("a buried row", buried)?;
     Ok(vec![statement!(bury, [key.clone(), buried.id.to_string(), head, micros(buried.at)]), statement!(drop, [key])])
+}
+
+/// Decisions count as revisions; newer evidence counts below them, so that noise never holds off a decision.
+fn standing(task: &Task) -> u64 {
+    const EVIDENCE: u32 = 20;
+    (task.revision << EVIDENCE) | u64::from(task.newer).min((1 << EVIDENCE) - 1)
 }

@@ -72,7 +72,7 @@ statements! {
         VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, object_id) DO UPDATE SET \
         revision = people.revision + 1, owner = excluded.owner, due_at = excluded.due_at, urgent = excluded.urgent, \
         watch_at = excluded.watch_at, doc = excluded.doc";
-    PERSON = "SELECT revision, owner, doc FROM people WHERE tenant = ?1 AND object_id = ?2";
+    PERSON = "SELECT revision, owner, doc, due_at, urgent, watch_at FROM people WHERE tenant = ?1 AND object_id = ?2";
     OPEN_CASE = "SELECT id FROM cases WHERE tenant = ?1 AND object_id = ?2 AND closed_at IS NULL";
     DUE_PEOPLE = "SELECT tenant, object_id FROM people INDEXED BY people_due WHERE urgent = ?1 AND due_at <= ?2 \
         AND owner IS NOT ?3 ORDER BY due_at LIMIT ?4";
@@ -122,7 +122,7 @@ statements! {
     TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_case WHERE (created_at, id) < (?1, ?2) \
         AND case_id = ?4 AND (?5 = 0 OR open = 1) AND (?6 IS NULL OR object_id = ?6) \
         ORDER BY created_at DESC, id DESC LIMIT ?3";
-    OPEN_TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks WHERE case_id = ?1 AND open = 1 ORDER BY created_at, id";
+    ALL_TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_case WHERE case_id = ?1 ORDER BY created_at, id";
     PUT_SEALED = "INSERT INTO sealed (task, doc) VALUES (?1, ?2) ON CONFLICT (task) DO UPDATE SET doc = excluded.doc";
     /// Overwrites in place before the row goes, so that the ciphertext does not stay behind in a free page
     /// (the log holds it until it starts over).

@@ -152,7 +152,8 @@ fn the_requester_does_not_decide_whatever_account_they_use() {
 
 #[test]
 fn every_missing_entitlement_is_refused_with_its_own_reason() {
-    let spoil: [(fn(&mut Reviewer), Forbidden); 8] = [
+    type Spoil = fn(&mut Reviewer);
+    let spoil: [(Spoil, Forbidden); 8] = [
         (|r| r.roles = vec![Role::Viewer, Role::Analyst], Forbidden::Role),
         (|r| r.groups.clear(), Forbidden::NotNamed),
         (|r| r.at_risk = true, Forbidden::AtRisk),

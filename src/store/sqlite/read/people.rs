@@ -20,25 +20,34 @@ pub(in super::super) fn person(conn: &Connection, identity: &Identity) -> Result
             let owner: Option<i64> = column(row, 1, WHAT)?;
             let doc: Value = serde_json::from_str(text(row, 2, WHAT)?)
                 .map_err(|error| super::corrupt(format!("{WHAT} {identity}"), error))?;
-            Ok((revision, owner, doc))
+            let due_at = moment(column(row, 3, WHAT)?);
+            let watch_at = moment(column(row, 5, WHAT)?);
+            Ok((revision, owner, doc, due_at, column(row, 4, WHAT)?, watch_at))
         })?;
-        let Some((revision, owner, doc)) = row else { return Ok(None) };
+        let Some((revision, owner, doc, due_at, urgent, watch_at)) = row else { return Ok(None) };
         let case: Option<String> = one(conn, WHAT, sql::OPEN_CASE, params![key.0, key.1], |row| column(row, 0, WHAT))?;
         let (runs, tasks) = match &case {
             Some(case) => (
                 desk::runs_of(conn, case)?,
-                all(conn, "task", sql::OPEN_TASKS_OF_CASE, params![case], |row| super::doc(row, 2, "task", 1))?,
+                all(conn, "task", sql::ALL_TASKS_OF_CASE, params![case], |row| super::doc(row, 2, "task", 1))?,
             ),
             None => (Vec::new(), Vec::new()),
         };
         Ok(Some(PersonRecord {
             revision: u64::try_from(revision).unwrap_or_default(),
             owner: owner.map(Epoch),
+            due_at,
+            urgent,
+            watch_at,
             doc,
             runs,
             tasks,
         }))
     })
+}
+
+fn moment(micros: Option<i64>) -> Option<Timestamp> {
+    Timestamp::from_microsecond(micros?).ok()
 }
 
 fn identity(row: &rusqlite::Row<'_>) -> Result<Identity, Error> {

@@ -1,0 +1,42 @@
+//! `read_user`: what the directory says about the person now.
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::domain::ledger::Fault;
+use crate::playbook::ActionInfo;
+
+use super::{Action, Call, Done, READ};
+
+static INFO: ActionInfo = ActionInfo {
+    name: "read_user",
+    summary: "Reads whether the account is enabled, synced or a guest, and when its password last changed.",
+    permissions: &["User.Read.All"],
+    example: "do: read_user",
+    ..READ
+};
+
+#[derive(Debug)]
+pub(super) struct ReadUser;
+
+#[async_trait]
+impl Action for ReadUser {
+    fn info(&self) -> &'static ActionInfo {
+        &INFO
+    }
+
+    async fn perform(&self, call: &Call<'_>) -> Result<Done, Fault> {
+        let user = call.graph.user(call.identity.object_id, &call.terms()).await?;
+        let result = json!({
+            "account_enabled": user.account_enabled,
+            "user_type": user.user_type,
+            "synced": user.synced,
+            "guest": user.is_guest(),
+            "upn": user.upn,
+            "display_name": user.display_name,
+            "sessions_valid_from": user.sessions_valid_from,
+            "last_password_change": user.last_password_change,
+        });
+        Ok(Done::read(call, result))
+    }
+}

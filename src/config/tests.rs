@@ -1,0 +1,226 @@
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const WHSEC: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+fn environment() -> Environment {
+    Environment::of([
+        ("OUST_CLIENT_SECRET", "the client's secret"),
+        ("OUST_SENTINEL_SECRET", WHSEC),
+        ("OUST_HMAC_SECRET", "0123456789abcdef"),
+        ("OUST_BEARER_SECRET", "0123456789abcdef"),
+        ("OUST_QUERY_SECRET", "0123456789abcdef"),
+        ("OUST_CLIENT_STATE", "0123456789abcdef"),
+        ("OUST_SPLUNK_SECRET", "0123456789abcdef"),
+        ("OUST_SHORT", "whsec_AAAA"),
+    ])
+}
+
+fn options() -> Options {
+    Options { environment: environment(), inline_secrets: false }
+}
+
+fn read(text: &str) -> Result<Loaded, Diagnostics> {
+    parse(text, Path::new("/etc/oust/oust.yaml"), &options())
+}
+
+/// The smallest configuration, with more lines.
+fn with(more: &str) -> String {
+    format!(
+        "mode: enforce\ntenants:\n  - name: contoso\n    tenant_id: 11111111-2222-3333-4444-555555555555\n    \
+         credential: {{ client_id: 22222222-3333-4444-5555-666666666666, client_secret: {{ env: OUST_CLIENT_SECRET }} }}\n{more}"
+    )
+}
+
+#[track_caller]
+fn refused(text: &str, place: (usize, usize), words: &str) {
+    let found = read(text).expect_err("it is wrong");
+    let hit = found.iter().find(|one| one.message.contains(words) && one.severity == Severity::Error);
+    let hit = hit.unwrap_or_else(|| panic!("{words:?} is not among:\n{found}"));
+    assert_eq!((hit.line, hit.column), place, "{hit}");
+}
+
+#[test]
+fn the_annotated_example_is_valid_and_means_what_it_says() {
+    let Loaded { config, .. } = read(EXAMPLE).expect("the example is valid");
+    assert_eq!(config.mode, Mode::Shadow);
+    assert_eq!(config.store, Path::new("/etc/oust/oust.db"));
+    assert_eq!(config.sources.len(), 3);
+    assert_eq!(config.tenants[0].credential.client_secret.expose_secret(), "the client's secret");
+    assert_eq!(config.guards.blast_radius.map(|cap| cap.revocations), Some(500));
+    assert_eq!(config.approvals["on_call"].escalate.as_ref().map(|e| e.to.len()), Some(1));
+    assert_eq!(config.limits, Limits::default(), "the example shows the defaults");
+    assert!(!format!("{config:?}").contains("the client's secret"));
+}
+
+#[test]
+fn the_smallest_configuration_has_safe_defaults_and_warns() {
+    let Loaded { config, warnings } = read(&with("").replace("mode: enforce\n", "")).expect("valid");
+    assert_eq!(config.mode, Mode::Shadow);
+    assert_eq!(config.guards.privileged, Privileged::Task);
+    assert_eq!(config.guards.max_age.as_secs(), 72 * 3600);
+    assert!(config.listen.ip().is_loopback());
+    for words in ["shadow", "blast_radius", "break_glass", "no sources"] {
+        assert!(warnings.iter().any(|one| one.message.contains(words)), "{words} in {warnings}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_their_places() {
+    let text = "listen: nowhere\nmod: enforce\nmode: enforc\nguards:\n  break_glass: [me]\n  max_age: soon\n";
+    let found = read(text).expect_err("all wrong");
+    let places: Vec<_> = found
+        .iter()
+        .filter(|one| one.severity == Severity::Error)
+        .map(|one| (one.line, one.column, one.message.split(':').next().unwrap_or_default().to_owned()))
+        .collect();
+    let lines: Vec<usize> = places.iter().map(|(line, ..)| *line).collect();
+    for line in [1, 2, 3, 5, 6] {
+        assert!(lines.contains(&line), "line {line} in {places:?}");
+    }
+    assert!(found.iter().any(|one| one.message.contains("tenants")));
+    assert!(found.iter().any(|one| one.help.as_deref() == Some("did you mean mode?")), "{}", found.render(false));
+    assert!(found.iter().any(|one| one.help.as_deref() == Some("did you mean enforce?")), "{}", found.render(false));
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused_by_name() {
+    let absent = "is not available in this version";
+    refused(&with("store: postgres://db/oust\n"), (6, 8), absent);
+    refused(&with("queue: amqps://broker\n"), (6, 8), absent);
+    refused(&with("reviewers: { passkeys: true }\n"), (6, 1), absent);
+    refused(&with("notifiers: []\n"), (6, 1), absent);
+    refused(&with("    poll: { alerts: 60s }\n"), (6, 5), absent);
+    refused(&with("    recover_credential: { managed_identity: {} }\n"), (6, 27), absent);
+    refused(&with("sources: [{ name: a, kind: microsoft, auth: [{ entra: { audience: x } }] }]\n"), (6, 48), absent);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_a_mistake() {
+    refused(&with("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n"), (7, 1), "twice");
+}
+
+#[test]
+fn variables_win_over_the_file_and_their_mistakes_name_them() {
+    let mut options = options();
+    options.environment = Environment::of([
+        ("OUST_LISTEN", "0.0.0.0:9"),
+        ("OUST_LOG", "json"),
+        ("OUST_CLIENT_SECRET", "x"),
+        ("OUST_LISTN", "0.0.0.0:10"),
+        ("OUST_MAX_BODY", "2MiB"),
+    ]);
+    let loaded = parse(&with("listen: 127.0.0.1:1\n"), Path::new("oust.yaml"), &options).expect("valid");
+    assert_eq!(loaded.config.listen.to_string(), "0.0.0.0:9");
+    assert_eq!(loaded.config.telemetry.log, telemetry::Log::Json);
+    assert_eq!(loaded.config.limits.max_body, 2 * 1024 * 1024);
+    assert!(loaded.warnings.iter().any(|one| one.message.contains("OUST_LISTN")));
+    options.environment = Environment::of([("OUST_MODE", "on"), ("OUST_CLIENT_SECRET", "x")]);
+    let found = parse(&with(""), Path::new("oust.yaml"), &options).expect_err("no such mode");
+    assert!(found.iter().any(|one| one.file == "OUST_MODE" && one.line == 0), "{found}");
+}
+
+#[test]
+fn a_secret_in_clear_is_refused_and_never_shown() {
+    let text = with("").replace("{ env: OUST_CLIENT_SECRET }", "hunter2hunter2");
+    let found = read(&text).expect_err("in clear");
+    assert!(found.iter().any(|one| one.message.contains("in clear")));
+    assert!(!found.render(false).contains("hunter2"), "{}", found.render(false));
+    assert!(!found.json().to_string().contains("hunter2"));
+    let demo = Options { inline_secrets: true, ..options() };
+    let loaded = parse(&text, Path::new("oust.yaml"), &demo).expect("a demonstration may");
+    assert_eq!(loaded.config.tenants[0].credential.client_secret.expose_secret(), "hunter2hunter2");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_file_that_all_can_read_is_warned_of_and_an_empty_one_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    let text = with("").replace("{ env: OUST_CLIENT_SECRET }", "{ file: secret }");
+    let file = folder.path().join("oust.yaml");
+    std::fs::write(&secret, "s3cret\n").expect("written");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).expect("set");
+    let loaded = parse(&text, &file, &options()).expect("valid");
+    assert_eq!(loaded.config.tenants[0].credential.client_secret.expose_secret(), "s3cret");
+    assert!(loaded.warnings.iter().any(|one| one.message.contains("can read this secret")));
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("set");
+    let loaded = parse(&text, &file, &options()).expect("valid");
+    assert!(!loaded.warnings.iter().any(|one| one.message.contains("can read this secret")));
+    std::fs::write(&secret, " \n").expect("written");
+    assert!(parse(&text, &file, &options()).expect_err("empty").to_string().contains("the file is empty"));
+    std::fs::remove_file(&secret).expect("removed");
+    assert!(parse(&text, &file, &options()).is_err());
+}
+
+#[test]
+fn sources_are_checked_as_strictly_as_the_rest() {
+    let source = |body: &str| with(&format!("sources:\n  - {{ {body} }}\n"));
+    let bearer = "auth: [{ bearer: { secrets: [{ env: OUST_BEARER_SECRET }] } }]";
+    read(&source(&format!("name: a, kind: microsoft, {bearer}"))).expect("valid");
+    for (body, words) in [
+        ("name: a, kind: microsoft".to_owned(), "believe anybody"),
+        ("name: a, kind: microsoft, auth: []".to_owned(), "believe anybody"),
+        (format!("name: a/b, kind: microsoft, {bearer}"), "cannot name a source"),
+        (format!("name: a, kind: microsft, {bearer}"), "kind must be"),
+        (format!("name: a, kind: microsoft, tenant: other, {bearer}"), "no tenant is called"),
+        (format!("name: a, kind: microsoft, {bearer}, rate: 5/h"), "rate must be"),
+        (format!("name: a, kind: microsoft, {bearer}, rate: 0/s"), "rate must be"),
+        (format!("name: a, kind: microsoft, {bearer}, networks: [10.0.0.0/33]"), "is not a network"),
+        (format!("name: a, kind: microsoft, {bearer}, map: {{}}"), "unknown key 'map'"),
+        (format!("name: a, kind: graph, client_state: {{ secrets: [] }}, {bearer}"), "takes no auth"),
+        ("name: a, kind: graph".to_owned(), "lacks client_state"),
+        ("name: a, kind: microsoft, auth: [{ bearer: { secrets: [] } }]".to_owned(), "no secrets"),
+        ("name: a, kind: microsoft, auth: [{ bearer: { secrets: [{ env: NOPE }] } }]".to_owned(), "is not set"),
+        (
+            "name: a, kind: microsoft, auth: [{ standard_webhooks: { secrets: [{ env: OUST_SHORT }] } }]".to_owned(),
+            "standard_webhooks",
+        ),
+        ("name: a, kind: mapped, auth: [{ magic: {} }]".to_owned(), "no way to authenticate"),
+    ] {
+        let found = read(&source(&body)).expect_err(&body);
+        assert!(found.iter().any(|one| one.message.contains(words)), "{body}: {words:?} is not in\n{found}");
+    }
+    let twice = with(&format!(
+        "sources:\n  - {{ name: a, kind: microsoft, {bearer} }}\n  - {{ name: a, kind: microsoft, {bearer} }}\n"
+    ));
+    refused(&twice, (8, 5), "two sources are called a");
+}
+
+#[test]
+fn policies_that_nobody_could_decide_are_refused() {
+    refused(&with("approvals: { on_call: { reviewers: [] } }\n"), (6, 36), "names nobody");
+    refused(&with("approvals: { on_call: { reviewers: ['team:x'] } }\n"), (6, 37), "names no reviewer");
+    let late = "approvals: { a: { reviewers: [b], decide_within: 1h, escalate: { after: 2h, to: [c] } } }\n";
+    refused(&with(late), (6, 17), "escalate.after");
+}
+
+#[test]
+fn a_secret_never_travels_without_tls_beyond_this_machine() {
+    refused(&with("    graph_url: http://graph.example\n"), (6, 16), "must be https");
+    read(&with("    graph_url: http://127.0.0.1:9000/\n")).expect("this machine");
+    refused(&with("    graph_url: 'https://u:p@graph.example'\n"), (6, 16), "no user");
+}
+
+#[test]
+fn hostile_files_are_refused_and_empty_ones_say_what_is_missing() {
+    for text in ["", "~", "[]", "a: [", "\u{0}", "- - - -", "tenants: {}", "tenants: [[]]", "guards: 1"] {
+        assert!(read(text).is_err(), "{text:?}");
+    }
+    assert!(read("").expect_err("nothing").to_string().contains("no tenants"));
+    assert!(read(&"a: b\n".repeat(100_000)).is_err());
+}
+
+#[test]
+fn the_store_alone_can_be_found_in_a_file_with_other_mistakes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("oust.yaml");
+    std::fs::write(&file, "store: sqlite:state/x.db\nnonsense: 1\n").expect("written");
+    assert_eq!(store_of(&file, &options()).expect("found"), folder.path().join("state/x.db"));
+    std::fs::write(&file, "store: mysql://x\n").expect("written");
+    assert!(matches!(store_of(&file, &options()), Err(Error::Wrong { .. })));
+}

@@ -1,0 +1,312 @@
+//! What runs beside the lanes: claims from the queue, due people and waiting signals, settings written by other
+//! processes, playbook files, group members, figures, the watch. Every loop ends with the stop token.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use super::decide::release_key;
+use super::intake::Held;
+use super::lane::Message;
+use super::{Inner, lock, watch};
+use crate::domain::task::{Event, Kind};
+use crate::graph::Terms;
+use crate::store::{self, Batch, Filter, Lane as Priority, Op, Page};
+
+/// Work that is due is looked for at least this often, whatever was hinted (contract §10).
+const LOOK_EVERY: Duration = Duration::from_millis(1_000);
+/// Another process' change (pause, resume) is noticed within 250 ms (contract §13.3).
+const STAMP_EVERY: Duration = Duration::from_millis(200);
+const MANY: u32 = 256;
+
+pub(super) fn spawn(inner: &Arc<Inner>) {
+    inner.tasks.spawn(queue(Arc::clone(inner)));
+    inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
+    inner.tasks.spawn(due(Arc::clone(inner)));
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(2), |inner| async move { playbooks(&inner) }.boxed()));
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(5), |inner| async move { figures(&inner).await }.boxed()));
+    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(3), |inner| {
+        async move { watch::once(&inner).await }.boxed()
+    }));
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(30), |inner| async move { clocks(&inner).await }.boxed()));
+    inner
+        .tasks
+        .spawn(every(Arc::clone(inner), Duration::from_secs(60), |inner| async move { members(&inner).await }.boxed()));
+    for tenant in inner.tenants.values() {
+        let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
+        inner.tasks.spawn(async move {
+            tokio::select! {
+                _ = graph.warm() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn every(
+    inner: Arc<Inner>,
+    period: Duration,
+    work: impl Fn(Arc<Inner>) -> futures_util::future::BoxFuture<'static, ()> + Send + 'static,
+) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = inner.stop.cancelled() => return,
+        }
+        if inner.is_dead() {
+            return;
+        }
+        work(Arc::clone(&inner)).await;
+    }
+}
+
+/// Claims signals while there is room for lanes; what there is no room for stays on the queue.
+async fn queue(inner: Arc<Inner>) {
+    let mut failures = 0;
+    loop {
+        let room = tokio::select! {
+            room = Arc::clone(&inner.lane_room).acquire_owned() => room,
+            () = inner.stop.cancelled() => return,
+        };
+        let Ok(room) = room else { return };
+        drop(room);
+        let free = inner.lane_room.available_permits().clamp(1, MANY as usize);
+        let claims = tokio::select! {
+            claims = inner.queue.claim(free) => claims,
+            () = inner.stop.cancelled() => return,
+        };
+        if inner.is_dead() {
+            return;
+        }
+        match claims {
+            Ok(claims) => {
+                failures = 0;
+                for claim in claims {
+                    let Ok(room) = Arc::clone(&inner.lane_room).acquire_owned().await else { return };
+                    let work = Arc::clone(&inner).take_in(Held::queued(claim), Some(room));
+                    inner.tasks.spawn(work);
+                }
+            }
+            Err(error) => {
+                inner.telemetry.store_error("queue.claim", &error);
+                if inner.pause_after_failure(&mut failures).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn due(inner: Arc<Inner>) {
+    let mut failures = 0;
+    loop {
+        if inner.is_dead() {
+            return;
+        }
+        match look(&inner).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                inner.telemetry.store_error("work.look", &error);
+                if inner.pause_after_failure(&mut failures).await.is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = inner.due.notified() => {}
+            () = inner.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Claims due people and waiting signals, urgent ones first.
+pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
+    let now = inner.now();
+    for identity in inner.store.due_people(now, inner.epoch, MANY).await? {
+        if lock(&inner.lanes).contains_key(&identity) {
+            continue;
+        }
+        let room = Arc::clone(&inner.lane_room).try_acquire_owned().ok();
+        inner.tell(&identity, Message::Wake, room);
+    }
+    for waiting in inner.store.due_waiting(now, MANY).await? {
+        let id = waiting.signal.id;
+        if !lock(&inner.asking).insert(id) {
+            continue;
+        }
+        let work = Arc::clone(inner);
+        inner.tasks.spawn(async move {
+            Arc::clone(&work).take_in(Held::waiting(waiting), None).await;
+            lock(&work.asking).remove(&id);
+        });
+    }
+    Ok(())
+}
+
+/// Another process wrote the store: read what it may have changed.
+async fn notice(inner: &Arc<Inner>) {
+    let Ok(stamp) = inner.store.stamp().await else { return };
+    if inner.stamp.swap(stamp, std::sync::atomic::Ordering::Relaxed) == stamp {
+        return;
+    }
+    if let Err(error) = read_settings(inner).await {
+        inner.telemetry.store_error("settings.read", &error);
+    }
+    inner.queue.nudge();
+    inner.due.notify_one();
+}
+
+/// Reads pause and releases; wakes what was parked when a pause ended.
+pub(super) async fn read_settings(inner: &Arc<Inner>) -> Result<(), store::Error> {
+    let pause = inner.store.setting("pause").await?;
+    let why = pause.as_ref().map(|pause| {
+        let text = |key: &str| pause.get(key).and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+        format!("{} (by {})", text("reason"), text("by"))
+    });
+    let before = {
+        let mut paused = inner.paused.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *paused, why.clone())
+    };
+    if before.is_some() != why.is_some() {
+        inner.telemetry.paused(
+            why.is_some(),
+            pause.as_ref().and_then(|p| p.get("by")).and_then(Value::as_str).unwrap_or("operator"),
+        );
+    }
+    for tenant in inner.tenants.keys() {
+        if let Some(at) =
+            inner.store.setting(&release_key(tenant)).await?.and_then(|at| serde_json::from_value(at).ok())
+        {
+            inner.released.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), at);
+        }
+    }
+    if before.is_some() && why.is_none() {
+        inner.wake_parked(None).await?;
+    }
+    Ok(())
+}
+
+fn playbooks(inner: &Inner) {
+    let mut playbooks = lock(&inner.playbooks);
+    if !playbooks.changed() {
+        return;
+    }
+    if playbooks.reload(&inner.actions) {
+        tracing::info!(set = playbooks.catalog().set_hash(), "playbooks reloaded");
+    }
+    for problem in playbooks.problems() {
+        tracing::error!(problem = %problem, "the playbooks on disk are not valid; the last valid set stays in use");
+    }
+}
+
+/// The last known members of every break-glass group, as the store has them.
+pub(super) async fn read_members(inner: &Inner) -> Result<(), store::Error> {
+    for tenant in inner.tenants.values().filter(|tenant| tenant.break_glass_group.is_some()) {
+        let known = inner.store.setting(&members_key(tenant)).await?;
+        if let Some(known) = known.and_then(|known| serde_json::from_value(known).ok()) {
+            *tenant.members.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        }
+    }
+    Ok(())
+}
+
+fn members_key(tenant: &super::Tenant) -> String {
+    let group = tenant.break_glass_group.map(|group| group.to_string()).unwrap_or_default();
+    format!("break_glass_group:{}:{group}", tenant.name)
+}
+
+/// Refreshes the members of break-glass groups in the background; the last known set counts however old.
+async fn members(inner: &Arc<Inner>) {
+    for tenant in inner.tenants.values() {
+        let Some(group) = tenant.break_glass_group else { continue };
+        let read = tenant.graph.group_users(group, 10_000, &Terms::read(Duration::from_secs(20))).await;
+        let now = inner.now();
+        match read {
+            Ok(members) => {
+                let known = (members.into_iter().collect::<std::collections::BTreeSet<_>>(), now);
+                let first = tenant.members.read().unwrap_or_else(PoisonError::into_inner).is_none();
+                let value = serde_json::to_value(&known).unwrap_or_default();
+                *tenant.members.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+                let ops = vec![Op::PutSetting { key: members_key(tenant), value }];
+                if let Err(error) = inner.store.commit(Priority::Other, Batch { expect: None, ops }).await {
+                    inner.telemetry.store_error("break_glass_group.keep", &error);
+                }
+                if first && let Err(error) = inner.wake_parked(Some(&tenant.name)).await {
+                    inner.telemetry.store_error("parked.wake", &error);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(tenant.name = %tenant.name, error = %error, "break_glass_group could not be read; the last known members count");
+            }
+        }
+        let age = tenant
+            .members
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(|(_, at)| now.duration_since(*at));
+        if let Some(age) = age.and_then(|age| Duration::try_from(age).ok()) {
+            inner.telemetry.break_glass_group_age(&tenant.name, age);
+        }
+    }
+}
+
+async fn figures(inner: &Arc<Inner>) {
+    let now = inner.now();
+    let figures = match inner.store.figures(now).await {
+        Ok(figures) => figures,
+        Err(error) => return inner.telemetry.store_error("figures", &error),
+    };
+    let age = |at: Option<jiff::Timestamp>| {
+        at.and_then(|at| Duration::try_from(now.duration_since(at)).ok()).unwrap_or(Duration::ZERO)
+    };
+    inner.telemetry.queue(figures.queue_depth, age(figures.queue_oldest));
+    inner.telemetry.runs("open", figures.runs_open);
+    inner.telemetry.effects_unknown(figures.effects_unknown);
+    inner.telemetry.buried_open(figures.buried);
+    inner.telemetry.tasks_oldest(age(figures.tasks_oldest));
+    for kind in Kind::ALL {
+        let open = figures.tasks_open.iter().find(|(word, _)| word == kind.word()).map_or(0, |(_, count)| *count);
+        inner.telemetry.tasks_open(*kind, open);
+    }
+}
+
+/// Clocks of tasks that belong to no case (held, release); the lanes drive all others.
+async fn clocks(inner: &Arc<Inner>) {
+    let now = inner.now();
+    inner.forget_presence(now);
+    inner.bound_watermarks();
+    let filter = Filter { open: true, ..Filter::default() };
+    let mut page = Page { after: None, limit: 500 };
+    loop {
+        let listed = match inner.store.tasks(&filter, &page).await {
+            Ok(listed) => listed,
+            Err(error) => return inner.telemetry.store_error("tasks.clocks", &error),
+        };
+        for mut task in listed.items.into_iter().filter(|task| task.case.is_none()) {
+            let due = task.next_due().is_some_and(|due| due <= now + SignedDuration::ZERO);
+            if due && task.apply(Event::Tick, now).is_ok() {
+                let ops = vec![Op::PutTask(Box::new(task))];
+                if let Err(error) = inner.store.commit(Priority::Other, Batch { expect: None, ops }).await {
+                    inner.telemetry.store_error("task.tick", &error);
+                }
+            }
+        }
+        match listed.next {
+            Some(next) => page.after = Some(next),
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The only door by which a human moves a run: one function for every route, one conditional update, and the loser is
+//! told who was first.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::lane::Message;
+use super::record::storm_key;
+use super::{Engine, Inner, lock};
+use crate::domain::task::{Consequence, Event, Kind, Refused, State, Task};
+use crate::domain::{TaskId, TenantName};
+use crate::store::{self, Audit, Batch, Expect, Filter, Lane as Priority, Op, Page, PersonRow};
+
+/// A decision as recorded.
+#[derive(Debug)]
+pub struct Recorded {
+    pub task: Task,
+    pub consequences: Vec<Consequence>,
+}
+
+/// Why a decision was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    #[error("there is no such task")]
+    NoSuchTask,
+    #[error(transparent)]
+    Refused(Refused),
+    #[error("too many people decide at once; try again")]
+    Busy,
+    #[error("the decision could not be stored")]
+    Store(#[source] store::Error),
+}
+
+impl Engine {
+    /// Applies what a human did to a task, durably, and wakes the person's lane. Refusals are recorded too.
+    ///
+    /// # Errors
+    /// Refused by the decision machine, or the store is away (then nothing happened).
+    pub async fn decide(&self, id: TaskId, actor: &str, event: Event) -> Result<Recorded, DecideError> {
+        for _ in 0..20 {
+            match self.inner.decide_once(id, actor, &event).await {
+                Err(DecideError::Store(store::Error::Conflict(_))) => {}
+                Ok(recorded) => {
+                    self.inner.after_decision(&recorded).await;
+                    return Ok(recorded);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(DecideError::Busy)
+    }
+}
+
+impl Inner {
+    async fn decide_once(
+        self: &std::sync::Arc<Self>,
+        id: TaskId,
+        actor: &str,
+        event: &Event,
+    ) -> Result<Recorded, DecideError> {
+        let mut task = self.store.task(id).await.map_err(DecideError::Store)?.ok_or(DecideError::NoSuchTask)?;
+        let now = self.now();
+        let before = task.revision;
+        let consequences = match task.apply(event.clone(), now) {
+            Ok(consequences) => consequences,
+            Err(refused) => {
+                let ops = vec![decision_audit(&task, actor, "task.refused", &refused.to_string(), now)];
+                self.store.commit(Priority::Other, Batch { expect: None, ops }).await.map_err(DecideError::Store)?;
+                return Err(DecideError::Refused(refused));
+            }
+        };
+        let mut batch = Batch { expect: None, ops: Vec::new() };
+        if let Some(identity) = task.identity.clone().filter(|_| task.case.is_some()) {
+            let record = self.store.person(&identity).await.map_err(DecideError::Store)?;
+            if let Some(record) = record {
+                batch.expect = Some(Expect { identity: identity.clone(), revision: record.revision });
+                batch.ops.push(Op::PutPerson(Box::new(PersonRow {
+                    identity,
+                    doc: record.doc,
+                    owner: record.owner,
+                    due_at: Some(now),
+                    urgent: false,
+                    watch_at: record.watch_at,
+                })));
+            }
+        }
+        if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
+            let tenant = self.tenant_of_storm(id).await.map_err(DecideError::Store)?;
+            batch.ops.extend(tenant.map(|tenant| Op::PutSetting { key: release_key(&tenant), value: json!(now) }));
+        }
+        if task.revision == before {
+            task.revision += 1;
+        }
+        batch.ops.push(Op::PutTask(Box::new(task.clone())));
+        batch.ops.push(decision_audit(&task, actor, "task.decided", task.state.word(), now));
+        self.store.commit(Priority::Containment, batch).await.map_err(DecideError::Store)?;
+        Ok(Recorded { task, consequences })
+    }
+
+    async fn after_decision(self: &std::sync::Arc<Self>, recorded: &Recorded) {
+        let task = &recorded.task;
+        if let (Some(identity), Some(_)) = (&task.identity, task.case) {
+            self.tell(identity, Message::Wake, None);
+        }
+        if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
+            if let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
+                let mut released = self.released.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                released.insert(tenant.clone(), self.now());
+                drop(released);
+                if let Err(error) = self.wake_parked(Some(&tenant)).await {
+                    self.telemetry.store_error("parked.wake", &error);
+                }
+            }
+        }
+    }
+
+    async fn tenant_of_storm(&self, id: TaskId) -> Result<Option<TenantName>, store::Error> {
+        for tenant in self.tenants.keys() {
+            let setting = self.store.setting(&storm_key(tenant)).await?;
+            if setting.as_ref().and_then(serde_json::Value::as_str) == Some(id.to_string().as_str()) {
+                return Ok(Some(tenant.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Wakes everybody whose work is parked, oldest first.
+    pub(super) async fn wake_parked(
+        self: &std::sync::Arc<Self>,
+        tenant: Option<&TenantName>,
+    ) -> Result<(), store::Error> {
+        let filter = Filter { open: true, ..Filter::default() };
+        let mut page = Page { after: None, limit: 500 };
+        let mut people = Vec::new();
+        loop {
+            let listed = self.store.cases(&filter, &page).await?;
+            let of_tenant = |name: &TenantName| tenant.is_none_or(|wanted| wanted == name);
+            people.extend(
+                listed
+                    .items
+                    .into_iter()
+                    .filter(|case| of_tenant(&case.identity.tenant))
+                    .map(|case| (case.opened_at, case.identity)),
+            );
+            match listed.next {
+                Some(next) => page.after = Some(next),
+                None => break,
+            }
+        }
+        people.sort_by_key(|(opened, _)| *opened);
+        for (_, identity) in people {
+            self.tell(&identity, Message::Wake, None);
+        }
+        Ok(())
+    }
+
+    /// Forgets which watermarks this process saw, when there are too many to keep.
+    pub(super) fn bound_watermarks(&self) {
+        let mut marks = lock(&self.watermarks);
+        if marks.len() > 100_000 {
+            marks.clear();
+        }
+    }
+}
+
+/// The setting that holds when a tenant's parked work was released.
+pub(super) fn release_key(tenant: &TenantName) -> String {
+    format!("release:{tenant}")
+}
+
+fn decision_audit(task: &Task, actor: &str, verb: &str, what: &str, now: Timestamp) -> Op {
+    Op::Audit(Box::new(Audit {
+        at: now,
+        actor: actor.to_owned(),
+        verb: verb.into(),
+        tenant: task.identity.as_ref().map(|identity| identity.tenant.clone()),
+        object_id: task.identity.as_ref().map(|identity| identity.object_id),
+        case: task.case,
+        detail: json!({"task": task.id, "kind": task.kind.word(), "what": what, "digest": task.digest().to_string()}),
+    }))
+}

@@ -1,0 +1,299 @@
+//! Doing: one deed, one call, one answer. Writes nothing; what comes back is folded and recorded by the lane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use super::Inner;
+use super::hook::{Fate, Place};
+use super::lane::{Back, Message};
+use crate::actions::{Action, Call, SealedSink, Verification};
+use crate::domain::ledger::{Disposition, EffectKey, Fault};
+use crate::domain::person::{Answer, Deed, Person, READ_BACK, Settled};
+use crate::domain::plan::{Phase, Step, StepId};
+use crate::domain::{Identity, RunId, TaskId};
+use crate::graph::retry::{Schedule, jitter};
+use crate::graph::{Graph, SendBy, Terms};
+use crate::seal::{RecipientKey, Sealed};
+
+/// How long reading a user back may take.
+const READ_BACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything one step's call needs, taken out of the person so that the call can outlive the turn.
+struct Job {
+    inner: Arc<Inner>,
+    graph: Graph,
+    identity: Identity,
+    run: RunId,
+    step: Step,
+    results: Value,
+    before: Value,
+    key: EffectKey,
+    attempt: u32,
+    intended_at: Option<Timestamp>,
+    task: Option<TaskId>,
+    recipient: Option<String>,
+    containing: bool,
+}
+
+/// Starts a deed; `None` when the person's state no longer has it.
+pub(super) fn start(inner: &Arc<Inner>, person: &Person, deed: Deed) -> Option<BoxFuture<'static, Back>> {
+    let Some(tenant) = inner.tenants.get(&person.identity.tenant) else {
+        tracing::error!(tenant.name = %person.identity.tenant, "a case of a tenant that is no longer configured waits");
+        return None;
+    };
+    let graph = tenant.graph.clone();
+    match deed {
+        Deed::ReadBack => {
+            let reading = person.doc.read_back.clone()?;
+            let object_id = person.identity.object_id;
+            let inner = Arc::clone(inner);
+            Some(
+                async move {
+                    let slot = inner.others.clone().acquire_owned().await;
+                    let read = graph.user(object_id, &Terms::read(READ_BACK_TIMEOUT)).await;
+                    drop(slot);
+                    let answer = Answer::SessionsValidFrom(read.ok().and_then(|user| user.sessions_valid_from));
+                    Back::Settled(Settled { run: reading.run, step: StepId(READ_BACK.into()), answer })
+                }
+                .boxed(),
+            )
+        }
+        Deed::Effect { run, step, key, attempt, before, intended_at } => {
+            let job = Job::new(inner, graph, person, run, &step, key, attempt, before, Some(intended_at))?;
+            Some(async move { job.effect().await }.boxed())
+        }
+        Deed::Read { run, step } => {
+            let attempt = person.run(run).map_or(0, |r| r.attempts(&step)) + 1;
+            let key = EffectKey::of(run, &step, attempt);
+            let job = Job::new(inner, graph, person, run, &step, key, attempt, Value::Null, None)?;
+            Some(async move { job.read().await }.boxed())
+        }
+        Deed::Prepare { run, step } => {
+            let attempt = person.run(run).map_or(0, |r| r.attempts(&step)) + 1;
+            let key = EffectKey::of(run, &step, attempt);
+            let job = Job::new(inner, graph, person, run, &step, key, attempt, Value::Null, None)?;
+            Some(async move { job.prepare().await }.boxed())
+        }
+        Deed::Verify { run, step, key, before, intended_at } => {
+            let attempt = person.run(run).map_or(1, |r| r.attempts(&step));
+            let job = Job::new(inner, graph, person, run, &step, key, attempt, before, Some(intended_at))?;
+            Some(async move { job.verify().await }.boxed())
+        }
+    }
+}
+
+/// Makes a sealed secret durable before the call leaves, through the person's lane.
+struct Sink<'a>(&'a Job);
+
+impl std::fmt::Debug for Sink<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
+#[async_trait]
+impl SealedSink for Sink<'_> {
+    async fn keep(&self, sealed: Sealed) -> Result<(), Fault> {
+        let lost = || Fault::retry("OUST-E-SEAL", "The sealed secret could not be stored, so nothing was sent.");
+        let (kept, answer) = oneshot::channel();
+        let sealed = serde_json::to_value(&sealed).map_err(|_| lost())?;
+        let message = Message::Seal { run: self.0.run, step: self.0.step.id.clone(), sealed, kept };
+        self.0.inner.tell(&self.0.identity, message, None);
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+impl Job {
+    #[expect(clippy::too_many_arguments, reason = "the fields of one deed")]
+    fn new(
+        inner: &Arc<Inner>,
+        graph: Graph,
+        person: &Person,
+        run: RunId,
+        step: &StepId,
+        key: EffectKey,
+        attempt: u32,
+        before: Value,
+        intended_at: Option<Timestamp>,
+    ) -> Option<Self> {
+        let of_run = person.run(run)?;
+        let step = of_run.plan.step(step)?.clone();
+        let results: Map<String, Value> =
+            of_run.results.iter().map(|(id, value)| (id.clone(), value.clone())).collect();
+        let task = person.task_of(run, &step.id);
+        let approval = task.and_then(|id| person.tasks.get(&id)).and_then(|task| task.approval.as_ref());
+        let recipient =
+            approval.and_then(|approval| approval.recipient.as_ref()).map(|recipient| recipient.key.clone());
+        let containing = step.phase == Phase::Contain || step.follows.is_some();
+        Some(Self {
+            inner: Arc::clone(inner),
+            graph,
+            identity: person.identity.clone(),
+            run,
+            results: Value::Object(results),
+            before,
+            key,
+            attempt,
+            intended_at,
+            task,
+            recipient,
+            containing,
+            step,
+        })
+    }
+
+    fn back(&self, answer: Answer) -> Back {
+        Back::Settled(Settled { run: self.run, step: self.step.id.clone(), answer })
+    }
+
+    fn action(&self) -> Result<&dyn Action, Fault> {
+        self.inner.actions.get(&self.step.action).ok_or_else(|| {
+            Fault::refuse(
+                "OUST-A-GONE",
+                format!(
+                    "This version of oust has no action {}. Do it by hand, then report this done.",
+                    self.step.action
+                ),
+            )
+        })
+    }
+
+    /// When a repetition is due by the retry policy.
+    fn retry_at(&self, fault: &Fault) -> Timestamp {
+        let after = match fault.disposition {
+            Disposition::Retry { after_ms } => after_ms.map(Duration::from_millis),
+            _ => None,
+        };
+        let attempt = self.attempt.saturating_sub(1);
+        let schedule = if self.containing { Schedule::containment() } else { Schedule::step(u32::MAX) };
+        let delay = schedule.delay(attempt, after, jitter()).unwrap_or(Duration::from_secs(1));
+        self.inner.now() + SignedDuration::try_from(delay).unwrap_or(SignedDuration::from_secs(1))
+    }
+
+    /// An unknown effect that must not be repeated is looked at no earlier than its lease and deadline allow (§13.4).
+    fn verify_at(&self, fault: &Fault) -> Timestamp {
+        if fault.disposition != Disposition::Unknown || self.step.idempotent {
+            return self.retry_at(fault);
+        }
+        let timeout = SignedDuration::from_millis(i64::try_from(self.step.timeout_ms).unwrap_or(15_000));
+        let intended = self.intended_at.unwrap_or_else(|| self.inner.now());
+        self.retry_at(fault).max(intended + self.inner.rules.lease + timeout)
+    }
+
+    fn fault(&self, fault: Fault) -> Back {
+        let retry_at = self.verify_at(&fault);
+        self.back(Answer::Fault { fault, retry_at })
+    }
+
+    async fn slot(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let slots = if self.containing { &self.inner.containment } else { &self.inner.others };
+        Arc::clone(slots).acquire_owned().await.ok()
+    }
+
+    async fn with_call<T, F>(&self, work: F) -> Result<T, Fault>
+    where
+        F: for<'c> FnOnce(&'c dyn Action, &'c Call<'c>) -> BoxFuture<'c, Result<T, Fault>>,
+    {
+        let action = self.action()?;
+        let recipient = match &self.recipient {
+            Some(key) => Some(key.parse::<RecipientKey>().map_err(|_| {
+                Fault::refuse("OUST-R-RECIPIENT", "The browser key of the decision is not a P-256 point; decide again.")
+            })?),
+            None => None,
+        };
+        let lease = Duration::try_from(self.inner.rules.lease).unwrap_or(Duration::from_secs(3));
+        let sink = Sink(self);
+        let call = Call {
+            graph: &self.graph,
+            identity: &self.identity,
+            with: &self.step.with,
+            results: &self.results,
+            before: &self.before,
+            key: self.key,
+            send_by: SendBy::within(lease - lease / 10),
+            timeout: Duration::from_millis(self.step.timeout_ms),
+            priority: self.containing,
+            recipient: recipient.as_ref(),
+            task: self.task,
+            intended_at: self.intended_at,
+            sealed: &sink,
+        };
+        work(action, &call).await
+    }
+
+    async fn effect(&self) -> Back {
+        let span = self.inner.telemetry.step_span(&self.step.id.0, &self.step.action, self.attempt);
+        let _slot = self.slot().await;
+        let fate = self.inner.hook.at(Place::BeforeCall, &self.step.id.0);
+        if fate == Fate::Die {
+            self.inner.die();
+            return std::future::pending().await;
+        }
+        let work = async {
+            if fate == Fate::Twice && self.step.idempotent {
+                let _first = self.with_call(|action, call| action.perform(call)).await;
+            }
+            self.with_call(|action, call| action.perform(call)).await
+        };
+        match tracing::Instrument::instrument(work, span).await {
+            Ok(done) => {
+                self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at })
+            }
+            Err(fault) => self.fault(fault),
+        }
+    }
+
+    async fn read(&self) -> Back {
+        let span = self.inner.telemetry.step_span(&self.step.id.0, &self.step.action, self.attempt);
+        let _slot = self.slot().await;
+        let work = self.with_call(|action, call| action.perform(call));
+        match tracing::Instrument::instrument(work, span).await {
+            Ok(done) => {
+                self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at })
+            }
+            Err(fault) => self.fault(fault),
+        }
+    }
+
+    /// Reads the subject fresh before a hard effect; a risk that was closed meanwhile cancels it (contract §13.6).
+    async fn prepare(&self) -> Back {
+        let _slot = self.slot().await;
+        let before = match self.with_call(|action, call| action.before(call)).await {
+            Ok(before) => before,
+            Err(fault) => return self.fault(fault),
+        };
+        let mut before = if before.is_object() { before } else { json!({}) };
+        if let (Some(risk), Some(before)) = (self.risk_now().await, before.as_object_mut()) {
+            before.insert("risk_state".into(), json!(risk));
+        }
+        Back::Prepared { run: self.run, step: self.step.id.clone(), before }
+    }
+
+    /// The person's risk state, where the run read it before (so that the permission is there).
+    async fn risk_now(&self) -> Option<String> {
+        self.results.get("read_risk")?;
+        let user =
+            self.graph.risky_user(self.identity.object_id, &Terms::read(Duration::from_secs(5))).await.ok()??;
+        user.risk_state
+    }
+
+    async fn verify(&self) -> Back {
+        let _slot = self.slot().await;
+        match self.with_call(|action, call| action.verify(call)).await {
+            Ok(Verification::Applied(result)) => self.back(Answer::Applied(result)),
+            Ok(Verification::NotApplied) => self.back(Answer::NotApplied),
+            Ok(Verification::Undetermined(why)) => self.back(Answer::Undetermined(why)),
+            Err(fault) => {
+                let verify_at = self.retry_at(&fault).max(self.inner.now() + SignedDuration::from_secs(1));
+                self.back(Answer::StillUnknown { fault, verify_at })
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Turns a decision into one batch: everything it changes, in one transaction, before anything is done.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::hook::{Fate, Place};
+use super::intake::open_policy;
+use super::lane::Lane;
+use super::{Inner, lock};
+use crate::domain::guard::Parking;
+use crate::domain::ledger::{Effect, EffectState, Fault};
+use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
+use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
+use crate::domain::run::{End, Entry, Event, Run, StepState};
+use crate::domain::task::{Kind, New, Snapshot, Task};
+use crate::domain::{RunId, SignalId, TaskId};
+use crate::queue::Claim;
+use crate::store::{Audit, Batch, Cap, CaseRow, Expect, Op, PersonRow, RunRow, SignalOutcome, SignalRow};
+use crate::telemetry::{Revoked, Step as StepDone};
+
+/// What one turn of a lane takes in.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub settled: Vec<Settled>,
+    pub arrivals: Vec<Arrival>,
+    pub signals: Vec<SignalRow>,
+    pub claims: Vec<Claim>,
+    pub seals: Vec<(RunId, StepId, Value, oneshot::Sender<Result<(), Fault>>)>,
+    /// Operations that belong to the intake whatever is decided.
+    pub ops: Vec<Op>,
+    pub fates: Vec<Fate>,
+}
+
+/// The scheduling columns of a person's row as last written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RowState {
+    owned: bool,
+    due_at: Option<Timestamp>,
+    urgent: bool,
+    watch_at: Option<Timestamp>,
+}
+
+impl Lane {
+    /// The batch of a decision, and the row as it will be; `None` when there is nothing to write.
+    pub(super) fn batch(
+        &self,
+        person: &Person,
+        output: &Output,
+        turn: &Turn,
+        storm: Vec<Op>,
+    ) -> Option<(Batch, RowState)> {
+        let inner = self.inner();
+        let now = inner.now();
+        let busy = !output.deeds.is_empty() || self.is_calling();
+        let row = RowState {
+            owned: busy,
+            due_at: if busy { Some(now) } else { person.wake_at(inner.rules.collect_limit) },
+            urgent: person.is_urgent(),
+            watch_at: person.doc.watch.as_ref().map(|watch| watch.next_at),
+        };
+        let known = self.person_doc();
+        let same_doc = known.is_some_and(|doc| *doc == person.doc);
+        let same_row = self.row().is_some_and(|last| last.owned == row.owned && (busy || *last == row));
+        if output.is_empty() && turn.ops.is_empty() && turn.seals.is_empty() && same_doc && same_row {
+            return None;
+        }
+        let mut ops = turn.ops.clone();
+        ops.push(Op::PutPerson(Box::new(PersonRow {
+            identity: self.identity().clone(),
+            doc: serde_json::to_value(&person.doc).unwrap_or_default(),
+            owner: busy.then_some(inner.epoch),
+            due_at: row.due_at,
+            urgent: row.urgent,
+            watch_at: row.watch_at,
+        })));
+        self.put_case(person, output, &mut ops);
+        self.put_runs(person, output, &mut ops);
+        self.put_effects(person, output, now, &mut ops);
+        for id in &output.tasks {
+            ops.extend(person.tasks.get(id).map(|task| Op::PutTask(Box::new(task.clone()))));
+        }
+        self.put_signals(output, turn, &mut ops);
+        self.put_audit(person, output, now, &mut ops);
+        for (run, step, sealed, _) in &turn.seals {
+            if let Some(task) = person.task_of(*run, step) {
+                ops.push(Op::PutSealed { task, sealed: sealed.clone() });
+            }
+        }
+        ops.extend(output.drop_secrets.iter().map(|task| Op::DropSealed { task: *task }));
+        if output.counts_revocation {
+            let cap = inner.blast_radius.map(|(revocations, per)| Cap {
+                revocations,
+                since: now - SignedDuration::try_from(per).unwrap_or(SignedDuration::from_mins(10)),
+            });
+            ops.push(Op::CountRevocation { identity: self.identity().clone(), at: now, cap });
+        }
+        ops.extend(storm);
+        let expect = Some(Expect { identity: self.identity().clone(), revision: self.revision() });
+        Some((Batch { expect, ops }, row))
+    }
+
+    fn put_case(&self, person: &Person, output: &Output, ops: &mut Vec<Op>) {
+        let (case, closed) = match (&output.case_closed, &person.doc.case) {
+            (Some(case), _) => (case, Some(self.inner().now())),
+            (None, Some(case)) => (case, None),
+            (None, None) => return,
+        };
+        let word = if closed.is_some() { "closed" } else { person.case_word() };
+        ops.push(Op::PutCase(Box::new(case_row(person, case, closed, word))));
+    }
+
+    fn put_runs(&self, person: &Person, output: &Output, ops: &mut Vec<Op>) {
+        for (run, seq, entry) in &output.journal {
+            if let (1, Some(opened)) = (*seq, person.run(*run)) {
+                let json = crate::playbook::normalise::pin(&opened.plan).json;
+                ops.push(Op::PutPlan { hash: opened.plan_hash.clone(), json });
+                self.inner().keep_plan(&opened.plan_hash, &opened.plan);
+            }
+            ops.push(Op::Journal { run: *run, seq: *seq, entry: Box::new(entry.clone()) });
+        }
+        for id in &output.runs_touched {
+            let Some(run) = person.run(*id) else { continue };
+            let closed_at =
+                run.end.and_then(|_| output.journal.iter().rev().find(|(r, ..)| r == id)).map(|(_, _, e)| e.at);
+            ops.push(Op::PutRun(Box::new(RunRow {
+                id: run.id,
+                case: run.case,
+                identity: person.identity.clone(),
+                plan: run.plan_hash.clone(),
+                playbook: run.plan.name.clone(),
+                mode: run.mode,
+                opened_at: run.opened_at,
+                closed_at,
+                state: match run.end {
+                    None => "open",
+                    Some(End::Finished) => "finished",
+                    Some(End::Stopped) => "stopped",
+                    Some(End::Cancelled) => "cancelled",
+                }
+                .into(),
+            })));
+        }
+    }
+
+    fn put_effects(&self, person: &Person, output: &Output, now: Timestamp, ops: &mut Vec<Op>) {
+        for (run, _, entry) in &output.journal {
+            let Some(run) = person.run(*run) else { continue };
+            let Some((step, state, request_id)) = effect_state(entry) else { continue };
+            let (Some(spec), Some(intent)) = (run.plan.step(step), run.intent(step)) else { continue };
+            if spec.class == EffectClass::Read {
+                continue;
+            }
+            ops.push(Op::PutEffect(Box::new(Effect {
+                key: intent.key,
+                identity: person.identity.clone(),
+                run: run.id,
+                step: step.clone(),
+                action: spec.action.clone(),
+                attempt: intent.attempt,
+                state,
+                intended_at: intent.at,
+                settled_at: (state != EffectState::Intended).then_some(now),
+                before: intent.before.clone(),
+                request_id,
+            })));
+        }
+    }
+
+    fn put_signals(&self, output: &Output, turn: &Turn, ops: &mut Vec<Op>) {
+        let mut outcomes: Vec<(SignalId, SignalOutcome)> =
+            output.outcomes.iter().map(|(id, taken)| (*id, outcome_of(taken))).collect();
+        for row in &turn.signals {
+            let mut row = row.clone();
+            // The last word counts: a signal may be pending and judged in one turn.
+            if let Some(at) = outcomes.iter().rposition(|(id, _)| *id == row.signal.id) {
+                let reason = row.outcome.reason.take();
+                row.outcome = outcomes[at].1.clone();
+                row.outcome.reason = row.outcome.reason.or(reason);
+                outcomes.retain(|(id, _)| *id != row.signal.id);
+            }
+            ops.push(Op::PutSignal(Box::new(row)));
+        }
+        ops.extend(outcomes.into_iter().map(|(signal, outcome)| Op::Outcome { signal, outcome }));
+    }
+
+    fn put_audit(&self, person: &Person, output: &Output, now: Timestamp, ops: &mut Vec<Op>) {
+        let case = output.case_closed.as_ref().or(person.doc.case.as_ref()).map(|case| case.id);
+        for note in &output.notes {
+            ops.push(Op::Audit(Box::new(Audit {
+                at: now,
+                actor: "worker".into(),
+                verb: note.verb.into(),
+                tenant: Some(person.identity.tenant.clone()),
+                object_id: Some(person.identity.object_id),
+                case,
+                detail: note.detail.clone(),
+            })));
+        }
+    }
+
+    /// Tells telemetry what was written, once it is durable.
+    pub(super) fn told(&self, turn: &Turn, output: &Output) {
+        let inner = self.inner();
+        for row in &turn.signals {
+            if let Some((_, taken)) = output.outcomes.iter().rev().find(|(id, _)| *id == row.signal.id) {
+                inner.telemetry.signal_outcome(&row.signal, word_of(taken));
+            }
+        }
+        let Some(person) = self.person_now() else { return };
+        for id in &output.tasks {
+            if let Some(task) = person.tasks.get(id).filter(|task| task.revision == 0) {
+                inner.telemetry.task_opened(task);
+            }
+        }
+        for (run, _, entry) in &output.journal {
+            if let Some(run) = person.run(*run) {
+                self.told_step(run, entry);
+            }
+        }
+    }
+
+    fn told_step(&self, run: &Run, entry: &Entry) {
+        let inner = self.inner();
+        let (step, result) = match &entry.event {
+            Event::Done { step, .. } => (step, "done"),
+            Event::Failed { step, retry_at: Some(_), .. } => (step, "retry"),
+            Event::Failed { step, .. } => (step, "failed"),
+            Event::Unknown { step, .. } => (step, "unknown"),
+            Event::Skipped { step, .. } => (step, "skipped"),
+            Event::Refused { step, .. } => (step, "refused"),
+            Event::Parked { step, .. } => (step, "parked"),
+            _ => return,
+        };
+        let Some(spec) = run.plan.step(step) else { return };
+        if inner.hook.at(Place::AfterResult, &step.0) == Fate::Die {
+            inner.die();
+        }
+        let since = run.intent(step).map_or(entry.at, |intent| intent.at);
+        let took = Duration::try_from(entry.at.duration_since(since)).unwrap_or(Duration::ZERO);
+        inner.telemetry.step_finished(&StepDone {
+            attempt: run.attempts(step).max(1),
+            run: run.id,
+            step: &step.0,
+            action: &spec.action,
+            result,
+            took,
+        });
+        match &entry.event {
+            Event::Done { .. } if spec.action == REVOKE && spec.phase == Phase::Contain => {
+                let since = |at: Timestamp| Duration::try_from(entry.at.duration_since(at)).unwrap_or(Duration::ZERO);
+                inner.telemetry.revoke_accepted(&Revoked {
+                    run: Some(run.id),
+                    case: run.case,
+                    identity: self.identity(),
+                    time_to_revoke: since(run.received_at),
+                    detection_lag: Duration::try_from(run.received_at.duration_since(run.activity)).ok(),
+                });
+            }
+            Event::Unknown { verify_at: None, .. } => {
+                let key = run.intent(step).map_or_else(String::new, |intent| intent.key.to_string());
+                inner.telemetry.effect_unknown(Some(run.id), &spec.action, &key);
+            }
+            Event::Refused { .. } => {
+                inner.telemetry.break_glass_refused(&self.identity().tenant, self.identity().object_id, &spec.action);
+            }
+            Event::Parked { reason, .. } => {
+                let word = if Parking::needs_release(reason) { "blast_radius" } else { "guard" };
+                inner.telemetry.parked(self.identity(), &spec.action, word);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn effect_state(entry: &Entry) -> Option<(&StepId, EffectState, Option<String>)> {
+    match &entry.event {
+        Event::Intended { step, .. } => Some((step, EffectState::Intended, None)),
+        Event::Done { step, request_id, .. } => Some((step, EffectState::Applied, request_id.clone())),
+        Event::Failed { step, fault, .. } => Some((step, EffectState::Failed, fault.request_id.clone())),
+        Event::Unknown { step, fault, .. } => Some((step, EffectState::Unknown, fault.request_id.clone())),
+        _ => None,
+    }
+}
+
+fn word_of(taken: &Taken) -> &'static str {
+    match taken {
+        Taken::Opened { .. } => "act",
+        Taken::Covered { .. } => "covered",
+        Taken::Pending { .. } => "pending",
+        Taken::Old { .. } => "held",
+    }
+}
+
+fn outcome_of(taken: &Taken) -> SignalOutcome {
+    let (case, run, reason) = match taken {
+        Taken::Opened { case, run } => (Some(*case), Some(*run), None),
+        Taken::Covered { case, run } => {
+            (*case, *run, Some("the sessions were already revoked after this activity".to_owned()))
+        }
+        Taken::Pending { case } => (*case, None, Some("a revoke is in flight; judged when it settles".to_owned())),
+        Taken::Old { case } => (Some(*case), None, Some("older than guards.max_age: a task, no action".to_owned())),
+    };
+    SignalOutcome { word: word_of(taken).into(), reason, case, run, first: None }
+}
+
+fn case_row(person: &Person, case: &Case, closed_at: Option<Timestamp>, state: &str) -> CaseRow {
+    let steps: Vec<Value> = person
+        .runs
+        .iter()
+        .flat_map(|run| run.steps().map(move |(step, state)| (run, step, state)))
+        .filter(|(_, _, state)| {
+            !matches!(state, StepState::Todo | StepState::Skipped { .. } | StepState::Joined { .. })
+        })
+        .map(|(run, step, state)| json!({"run": run.id, "step": step.id, "state": state.word()}))
+        .collect();
+    CaseRow {
+        id: case.id,
+        identity: person.identity.clone(),
+        opened_at: case.opened_at,
+        closed_at,
+        state: state.to_owned(),
+        kinds: case.kinds.iter().map(|kind| kind.word().to_owned()).collect(),
+        risk: case.risk.word().to_owned(),
+        mode: case.mode,
+        signals: case.signals,
+        received_at: case.received_at,
+        revoke_accepted_at: case.revoke_accepted_at,
+        revoke_verified_at: case.revoke_verified_at,
+        detail: json!({
+            "latest_activity": case.latest_activity, "guest": case.guest, "reset_at": case.reset_at,
+            "playbooks": case.playbooks, "steps": steps,
+        }),
+    }
+}
+
+/// The setting that names a tenant's release task.
+pub(super) fn storm_key(tenant: &crate::domain::TenantName) -> String {
+    format!("storm:{tenant}")
+}
+
+impl Inner {
+    /// One release task per tenant and storm (contract §13.5): raised with the first person that is parked.
+    pub(super) async fn storm_ops(&self, tenant: &crate::domain::TenantName, now: Timestamp) -> Vec<Op> {
+        let mut ops = Vec::new();
+        let open = match self.store.setting(&storm_key(tenant)).await {
+            Ok(Some(Value::String(id))) => match id.parse::<TaskId>() {
+                Ok(id) => matches!(self.store.task(id).await, Ok(Some(task)) if !task.state.is_terminal()),
+                Err(_) => false,
+            },
+            _ => false,
+        };
+        if open {
+            return ops;
+        }
+        let (most, per) = self.blast_radius.unwrap_or_default();
+        let task = Task::open(New {
+            id: TaskId::new(Self::mint()),
+            kind: Kind::Release,
+            title: format!("More than {most} people to revoke in {} min in {tenant}", per.as_secs() / 60),
+            policy: open_policy(),
+            created_at: now,
+            snapshot: Snapshot { number: 0, taken_at: now, items: Vec::new() },
+            shadow: false,
+            identity: None,
+            case: None,
+            run: None,
+            instructions: Some("Alerts name more people than guards.blast_radius allows. Is it an attack, or a bad rule? Approve frees all parked revocations of this tenant, oldest first; deny leaves them parked.".into()),
+            requester: None,
+            playbook: None,
+            rows: Vec::new(),
+        });
+        self.telemetry.task_opened(&task);
+        ops.push(Op::PutSetting { key: storm_key(tenant), value: json!(task.id) });
+        ops.push(Op::Audit(Box::new(Audit {
+            at: now,
+            actor: "worker".into(),
+            verb: "storm.parked".into(),
+            tenant: Some(tenant.clone()),
+            object_id: None,
+            case: None,
+            detail: json!({"task": task.id}),
+        })));
+        ops.push(Op::PutTask(Box::new(task)));
+        ops
+    }
+
+    /// Forgets browsers not seen for long.
+    pub(super) fn forget_presence(&self, now: Timestamp) {
+        lock(&self.presence).retain(|_, seen| now.duration_since(*seen) < SignedDuration::from_mins(10));
+    }
+}

@@ -1,0 +1,209 @@
+//! The accept loop: plain HTTP/1.1 and HTTP/2 (prior knowledge) on one listener, with the clocks that `axum::serve`
+//! does not set. TLS is the reverse proxy's business.
+//!
+//! Bounded everywhere: connections, header time, body time (in `body`), idle time, streams, and the shutdown, which
+//! finishes what was accepted and then stops.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::Limits;
+
+/// The address a request came from: a peer of the socket, perhaps a proxy.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves until `shutdown` resolves, then finishes what is under way for at most `limits.shutdown_timeout`.
+///
+/// Returns how many connections had to be cut.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> usize {
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let builder = Arc::new(builder(&limits));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        // A place first: connections beyond the cap wait in the kernel's backlog instead of in our memory.
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            Some((listener.accept().await, place))
+        };
+        let (accepted, place) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accepted => match accepted {
+                Some(pair) => pair,
+                None => break,
+            },
+        };
+        let (stream, peer) = match accepted {
+            Ok(pair) => pair,
+            Err(error) => {
+                // Out of file descriptors, or a peer that left at once: neither ends the loop.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (builder, router, limits, stop) = (Arc::clone(&builder), router.clone(), limits.clone(), stop.clone());
+        tasks.spawn(async move {
+            connection(stream, peer, &builder, router, &limits, &stop).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    stop.cancel();
+    tasks.close();
+    let finished = tokio::time::timeout(limits.shutdown_timeout, tasks.wait()).await;
+    let cut = if finished.is_ok() { 0 } else { tasks.len() };
+    if cut > 0 {
+        tracing::warn!(connections = cut, "connections were cut at shutdown");
+    }
+    cut
+}
+
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_concurrent_streams(64)
+        .max_header_list_size(32 * 1024)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024);
+    builder
+}
+
+/// What a connection did last.
+#[derive(Debug)]
+struct Activity {
+    since: Instant,
+    under_way: AtomicUsize,
+    requests: AtomicUsize,
+    last: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { since: Instant::now(), under_way: 0.into(), requests: 0.into(), last: 0.into() }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long this connection has been allowed to do nothing, when it does nothing.
+    fn is_overdue(&self, limits: &Limits) -> bool {
+        let idle = self.now().saturating_sub(self.last.load(Ordering::Relaxed));
+        // Before the first request the header clock counts; hyper's own starts only once it knows the version.
+        let first = self.requests.load(Ordering::Relaxed) == 0;
+        let allowed = if first { limits.header_timeout } else { limits.idle_timeout };
+        self.under_way.load(Ordering::Relaxed) == 0 && u128::from(idle) >= allowed.as_millis()
+    }
+}
+
+/// Counts a request as under way until it is dropped, whether it was answered or its sender left.
+struct UnderWay(Arc<Activity>);
+
+impl UnderWay {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.last.store(self.0.now(), Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    builder: &Builder<TokioExecutor>,
+    router: Router,
+    limits: &Limits,
+    stop: &CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection left at once");
+        return;
+    }
+    let activity = Arc::new(Activity::new());
+    let seen = Arc::clone(&activity);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let under_way = UnderWay::begin(&seen);
+        let (mut request, router) = (request.map(Body::new), router.clone());
+        request.extensions_mut().insert(Peer(peer));
+        async move {
+            let answer: Result<_, Infallible> = router.oneshot(request).await;
+            drop(under_way);
+            answer
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let step = (limits.header_timeout.min(limits.idle_timeout) / 2).max(Duration::from_millis(10));
+    let mut check = tokio::time::interval(step);
+    let mut closing = None;
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => {
+                if let Err(error) = done {
+                    tracing::debug!(error = %error, "a connection ended early");
+                }
+                return;
+            }
+            () = stop.cancelled(), if closing.is_none() => {
+                connection.as_mut().graceful_shutdown();
+                closing = Some(limits.shutdown_timeout);
+            }
+            _ = check.tick() => match closing {
+                // It was told to end and its peer does not read: cut.
+                Some(grace) if activity.is_overdue(limits) && activity.now_since_last() > grace + limits.idle_timeout => {
+                    return;
+                }
+                Some(_) => {}
+                None if activity.is_overdue(limits) => {
+                    if activity.requests.load(Ordering::Relaxed) == 0 {
+                        return;
+                    }
+                    connection.as_mut().graceful_shutdown();
+                    closing = Some(limits.header_timeout);
+                }
+                None => {}
+            },
+        }
+    }
+}
+
+impl Activity {
+    fn now_since_last(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.last.load(Ordering::Relaxed)))
+    }
+}
