@@ -38,6 +38,7 @@ macro_rules! contract {
             a_person_has_one_open_case,
             an_effect_is_replaced_by_its_key,
             a_task_is_replaced_only_by_a_higher_revision,
+            newer_evidence_is_counted_and_never_undoes_a_decision,
             the_same_webhook_id_and_body_get_the_first_answer,
             the_same_webhook_id_with_another_body_is_a_new_delivery,
             a_delivery_that_means_nothing_is_buried_with_its_body_kept,
@@ -432,7 +433,8 @@ async fn a_person_comes_with_the_open_case_only(store: Arc<dyn Store>) {
     let record = store.person(&person(1)).await.expect("reads").expect("is there");
     let runs: Vec<_> = record.runs.iter().map(|(run, entries)| (run.id, entries.len())).collect();
     assert_eq!(runs, [(run_id(2), 2), (run_id(3), 1)], "oldest first, each with its own journal");
-    assert_eq!(record.tasks, [task(2, Some(case_id(2)))]);
+    let tasks = [task(2, Some(case_id(2))), finished(task(3, Some(case_id(2))))];
+    assert_eq!(record.tasks, tasks, "terminal ones too: steps read their answers from them");
 }
 
 async fn a_person_has_one_open_case(store: Arc<dyn Store>) {
@@ -460,6 +462,19 @@ async fn a_task_is_replaced_only_by_a_higher_revision(store: Arc<dyn Store>) {
         let refused = store.commit(Lane::Other, batch(vec![Op::PutTask(Box::new(late))])).await;
         assert!(matches!(&refused, Err(Error::Conflict(who)) if *who == person(1)), "{refused:?}");
     }
+    assert_eq!(store.task(done.id).await.expect("reads"), Some(done));
+}
+
+async fn newer_evidence_is_counted_and_never_undoes_a_decision(store: Arc<dyn Store>) {
+    let first = task(1, None);
+    let noted = Task { newer: 3, ..first.clone() };
+    commit(&store, vec![Op::PutTask(Box::new(first.clone())), Op::PutTask(Box::new(noted.clone()))]).await;
+    assert_eq!(store.task(first.id).await.expect("reads"), Some(noted));
+    let done = finished(first.clone());
+    commit(&store, vec![Op::PutTask(Box::new(done.clone()))]).await;
+    let late = Task { newer: 9, ..first };
+    let refused = store.commit(Lane::Other, batch(vec![Op::PutTask(Box::new(late))])).await;
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
     assert_eq!(store.task(done.id).await.expect("reads"), Some(done));
 }
 
