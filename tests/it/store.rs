@@ -976,6 +976,7 @@ async fn what_a_dropped_secret_was_is_no_longer_in_the_file() {
 const KILLED: &str = "OUST_TEST_KILLED_STORE";
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a child of this test is told what it is by its environment")]
 fn what_was_acknowledged_survives_kill_9() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     if let Some(path) = std::env::var_os(KILLED) {
