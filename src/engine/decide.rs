@@ -104,9 +104,11 @@ impl Inner {
         }
         if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
             if let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
-                let mut released = self.released.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                released.insert(tenant.clone(), self.now());
-                drop(released);
+                let now = self.now();
+                self.released
+                    .write()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .insert(tenant.clone(), now);
                 if let Err(error) = self.wake_parked(Some(&tenant)).await {
                     self.telemetry.store_error("parked.wake", &error);
                 }
