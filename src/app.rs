@@ -1,14 +1,281 @@
-//! Builds the floors bottom-up and runs them (skeleton).
+//! Builds the floors bottom-up from a configuration and runs them: one process, one shutdown, the only clock.
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::config::{Config, Role};
+use anyhow::{Context as _, anyhow};
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-/// Serves until `shutdown` resolves.
+use crate::actions;
+use crate::config::{self, Config, Role};
+use crate::domain::person::Rules;
+use crate::domain::run::Mode;
+use crate::engine::{self, Clock, Engine, NoHook, Tenant};
+use crate::graph::{self, Graph};
+use crate::http::{self, Check, Readiness};
+use crate::playbook::catalog::{Catalog, Reloader};
+use crate::queue::{Embedded, Queue};
+use crate::store::Store;
+use crate::store::sqlite::{Options, Sqlite};
+use crate::telemetry::{GraphCall, Telemetry};
+
+/// What is in flight at shutdown may take this long; the rest goes on at the next start.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Calls in flight that are containment, and all others.
+const CONTAINMENT_SLOTS: usize = 256;
+const OTHER_SLOTS: usize = 64;
+/// People worked on at once; above it signals wait on the queue.
+const LANES: usize = 10_000;
+
+/// A running process.
+#[derive(Debug)]
+pub struct Running {
+    /// Where the receiver listens; `None` without that role.
+    pub address: Option<SocketAddr>,
+    pub store: Arc<dyn Store>,
+    engine: Option<Engine>,
+    stop: CancellationToken,
+    receiver: Option<tokio::task::JoinHandle<usize>>,
+}
+
+/// Serves until `shutdown` resolves, then finishes what was accepted.
 ///
 /// # Errors
-/// Nothing is built yet.
-pub async fn serve(_: Config, _: &[Role], shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+/// The store is held by another process or unusable, the playbooks are not valid, the address is taken.
+pub async fn serve(config: Config, roles: &[Role], shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+    let running = start(config, roles).await?;
     shutdown.await;
-    anyhow::bail!("not built yet")
+    running.stop().await;
+    Ok(())
+}
+
+/// Starts everything and returns once it is ready.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
+    if config.mode == Mode::Shadow {
+        tracing::warn!("mode is shadow: everything but effects happens; set `mode: enforce` to act");
+    }
+    let telemetry = Telemetry::new();
+    let clock: Clock = Arc::new(now);
+    let sqlite = Sqlite::open(&config.store, Options::default()).context("the store cannot be used")?;
+    let store: Arc<dyn Store> = sqlite;
+    let queue: Arc<dyn Queue> = Embedded::new(Arc::clone(&store));
+    let stop = CancellationToken::new();
+    let engine = if roles.contains(&Role::Worker) {
+        Some(worker(&config, &store, &queue, &telemetry, &clock).await?)
+    } else {
+        None
+    };
+    let mut running = Running { address: None, store, engine, stop, receiver: None };
+    if roles.contains(&Role::Receiver) {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("{} cannot be listened on", config.listen))?;
+        running.address = Some(listener.local_addr()?);
+        let router = http::router(running.surface(&config, &queue, &telemetry, &clock)?);
+        let stop = running.stop.clone();
+        running.receiver = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
+            stop.cancelled().await;
+        })));
+    }
+    tracing::info!(address = running.address.map(tracing::field::display), mode = ?config.mode, "ready");
+    Ok(running)
+}
+
+impl Running {
+    /// Stops taking deliveries, answers those under way, ends what is in flight, lets go of the store.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(receiver) = self.receiver.take() {
+            match receiver.await {
+                Ok(0) => {}
+                Ok(cut) => tracing::warn!(cut, "connections were cut at shutdown"),
+                Err(error) => tracing::error!(error = %error, "the receiver ended badly"),
+            }
+        }
+        if let Some(engine) = &self.engine {
+            engine.stop(PATIENCE).await;
+        }
+    }
+
+    /// The engine of this process, if it is a worker.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    fn surface(
+        &self,
+        config: &Config,
+        queue: &Arc<dyn Queue>,
+        telemetry: &Telemetry,
+        clock: &Clock,
+    ) -> anyhow::Result<http::State> {
+        let sources = config.sources.iter().map(config::Source::open).collect::<Result<_, _>>();
+        let covered: Arc<dyn Fn(&crate::domain::Signal) -> bool + Send + Sync> = match self.engine.clone() {
+            Some(engine) => Arc::new(move |signal| engine.knows_as_covered(signal)),
+            None => Arc::new(|_| false),
+        };
+        let looked = self.engine.clone();
+        let paused: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            if let Some(engine) = &looked {
+                engine.settings_changed();
+            }
+        });
+        Ok(http::State::new(http::Parts {
+            sources: sources.map_err(|error| anyhow!(error))?,
+            queue: Arc::clone(queue),
+            store: Arc::clone(&self.store),
+            telemetry: telemetry.clone(),
+            limits: config.limits.clone(),
+            clock: Arc::clone(clock),
+            ready: self.readiness(),
+            covered,
+            paused,
+        }))
+    }
+
+    /// Looks at the store once a second, so that `/readyz` answers without waiting for it.
+    fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+        let healthy = Arc::new(AtomicBool::new(true));
+        let problem = Arc::new(Mutex::new(None::<String>));
+        let (store, stop) = (Arc::clone(&self.store), self.stop.clone());
+        let (seen, said) = (Arc::clone(&healthy), Arc::clone(&problem));
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = stop.cancelled() => return,
+                }
+                let answer = store.setting("pause").await;
+                seen.store(answer.is_ok(), Ordering::Relaxed);
+                *said.lock().unwrap_or_else(PoisonError::into_inner) = answer.err().map(|error| error.to_string());
+            }
+        });
+        let engine = self.engine.clone();
+        Arc::new(move || {
+            let detail = problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let ok = healthy.load(Ordering::Relaxed);
+            let mut checks = vec![
+                Check { name: "store".into(), ok, detail: detail.clone() },
+                Check { name: "queue".into(), ok, detail: Some("embedded in the store".into()) },
+            ];
+            if let Some(engine) = &engine {
+                let (catalog, problems) = engine.playbooks();
+                let detail = match problems.first() {
+                    None => format!("{} playbooks, set {}", catalog.entries().len(), catalog.set_hash()),
+                    Some(problem) => format!("the folder is not valid, the last valid set is in use: {problem}"),
+                };
+                checks.push(Check { name: "playbooks".into(), ok: problems.is_empty(), detail: Some(detail) });
+            }
+            Readiness { checks }
+        })
+    }
+}
+
+async fn worker(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    queue: &Arc<dyn Queue>,
+    telemetry: &Telemetry,
+    clock: &Clock,
+) -> anyhow::Result<Engine> {
+    let actions = actions::registry();
+    let playbooks = match &config.playbooks {
+        Some(dir) => Reloader::open(dir, &actions),
+        None => Catalog::shipped(&actions).map(Reloader::fixed),
+    };
+    let playbooks = playbooks.map_err(|wrong| {
+        anyhow!("{}", wrong.iter().map(|file| file.render(false)).collect::<Vec<_>>().join("\n"))
+            .context("the playbooks are not valid (`oust playbook lint` shows every mistake)")
+    })?;
+    let tenants = config.tenants.iter().map(|tenant| open_tenant(config, tenant, telemetry, clock));
+    let parts = engine::Parts {
+        store: Arc::clone(store),
+        queue: Arc::clone(queue),
+        actions,
+        playbooks,
+        telemetry: telemetry.clone(),
+        clock: Arc::clone(clock),
+        hook: Arc::new(NoHook),
+    };
+    let config = engine::Config {
+        rules: Rules {
+            mode: config.mode,
+            policies: config.approvals.clone(),
+            max_age: SignedDuration::try_from(config.guards.max_age)?,
+            ..Rules::default()
+        },
+        blast_radius: config.guards.blast_radius.map(|cap| (cap.revocations, cap.per)),
+        privileged_by_hand: config.guards.privileged == config::Privileged::Task,
+        tenants: tenants.collect::<anyhow::Result<_>>()?,
+        containment_slots: CONTAINMENT_SLOTS,
+        other_slots: OTHER_SLOTS,
+        lanes: LANES,
+    };
+    let engine = Engine::start(config, parts).await.context("the worker cannot start")?;
+    engine.run();
+    Ok(engine)
+}
+
+fn open_tenant(
+    config: &Config,
+    tenant: &config::Tenant,
+    telemetry: &Telemetry,
+    clock: &Clock,
+) -> anyhow::Result<Tenant> {
+    let graph = open_graph(tenant, telemetry, clock).with_context(|| format!("tenant {}", tenant.name))?;
+    let mut open = Tenant::new(tenant.name.clone(), tenant.tenant_id, graph);
+    open.break_glass = config.guards.break_glass.iter().copied().collect();
+    open.break_glass_group = config.guards.break_glass_group;
+    for source in config.sources.iter().filter(|source| source.tenant == tenant.name) {
+        if let config::Kind::Microsoft { arm } = &source.kind {
+            open.arm.insert(source.name.clone(), arm.clone());
+        }
+    }
+    Ok(open)
+}
+
+fn open_graph(tenant: &config::Tenant, telemetry: &Telemetry, clock: &Clock) -> anyhow::Result<Graph> {
+    let credential = |credential: &config::Credential| graph::Credential::ClientSecret {
+        client_id: credential.client_id.to_string(),
+        secret: credential.client_secret.clone(),
+    };
+    let mut graph = graph::Config::new(tenant.tenant_id, credential(&tenant.credential));
+    graph.cloud = match tenant.cloud {
+        config::Cloud::Global => graph::Cloud::Global,
+        config::Cloud::UsGov => graph::Cloud::UsGov,
+        config::Cloud::UsDod => graph::Cloud::UsDod,
+        config::Cloud::China => graph::Cloud::China,
+    };
+    graph.graph_url.clone_from(&tenant.graph_url);
+    graph.login_url.clone_from(&tenant.login_url);
+    graph.arm_url.clone_from(&tenant.arm_url);
+    graph.recover_credential = tenant.recover_credential.as_ref().map(credential);
+    let telemetry = telemetry.clone();
+    let hooks = graph::Hooks {
+        now: Arc::clone(clock),
+        observer: Arc::new(move |call: graph::GraphCall| {
+            telemetry.graph_call(&GraphCall {
+                operation: call.operation,
+                status: call.status,
+                client_request_id: "",
+                request_id: None,
+                took: call.took,
+            });
+        }),
+    };
+    Ok(graph.build_with(hooks)?)
+}
+
+/// The machine's wall clock; the only place that reads it.
+fn now() -> Timestamp {
+    Timestamp::now()
 }

@@ -96,6 +96,8 @@ pub struct Config {
     pub rules: Rules,
     /// People per window, where a cap is configured.
     pub blast_radius: Option<(u32, Duration)>,
+    /// A role holder's reset becomes a manual task.
+    pub privileged_by_hand: bool,
     pub tenants: Vec<Tenant>,
     /// Calls in flight that are containment, and all others.
     pub containment_slots: usize,
@@ -137,6 +139,7 @@ pub(crate) struct Inner {
     hook: Arc<dyn Hook>,
     rules: Rules,
     blast_radius: Option<(u32, Duration)>,
+    privileged_by_hand: bool,
     tenants: HashMap<TenantName, Arc<Tenant>>,
     conditions: Conditions,
     plans: Mutex<HashMap<String, Arc<Plan>>>,
@@ -191,6 +194,7 @@ impl Engine {
             hook: parts.hook,
             rules: config.rules,
             blast_radius: config.blast_radius,
+            privileged_by_hand: config.privileged_by_hand,
             tenants,
             conditions: Conditions::new(),
             plans: Mutex::default(),
@@ -250,6 +254,16 @@ impl Engine {
     pub fn seen(&self, task: TaskId) {
         lock(&self.inner.presence).insert(task, (self.inner.clock)());
         self.inner.due.notify_one();
+    }
+
+    /// A pause was set or lifted in this process: look at once.
+    pub fn settings_changed(&self) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.tasks.spawn(async move {
+            if let Err(error) = background::read_settings(&inner).await {
+                inner.telemetry.store_error("settings.read", &error);
+            }
+        });
     }
 
     /// The current playbooks and what is wrong with the folder as it is now.

@@ -16,7 +16,7 @@ use super::lane::{Back, Message};
 use crate::actions::{Action, Call, SealedSink, Verification};
 use crate::domain::ledger::{Disposition, EffectKey, Fault};
 use crate::domain::person::{Answer, Deed, Person, READ_BACK, Settled};
-use crate::domain::plan::{Phase, Step, StepId};
+use crate::domain::plan::{Phase, RESET, Step, StepId};
 use crate::domain::{Identity, RunId, TaskId};
 use crate::graph::retry::{Schedule, jitter};
 use crate::graph::{Graph, SendBy, Terms};
@@ -279,11 +279,29 @@ impl Job {
             Ok(before) => before,
             Err(fault) => return self.fault(fault),
         };
+        if let Err(fault) = self.check_privileged().await {
+            return self.fault(fault);
+        }
         let mut before = if before.is_object() { before } else { json!({}) };
         if let (Some(risk), Some(before)) = (self.risk_now().await, before.as_object_mut()) {
             before.insert("risk_state".into(), json!(risk));
         }
         Back::Prepared { run: self.run, step: self.step.id.clone(), before }
+    }
+
+    /// `guards.privileged: task`: a role holder's reset is done by hand, by somebody who may.
+    async fn check_privileged(&self) -> Result<(), Fault> {
+        if !self.inner.privileged_by_hand || self.step.action != RESET {
+            return Ok(());
+        }
+        let roles = self.graph.roles_of(self.identity.object_id, &Terms::read(Duration::from_secs(10))).await?;
+        if roles.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::refuse(
+            "OUST-R-PRIVILEGED",
+            "This person holds a directory role; guards.privileged says that their password is reset by hand. In the Entra admin centre, as Privileged Authentication Administrator: reset the password, revoke sessions, then report this done.",
+        ))
     }
 
     /// The person's risk state, where the run read it before (so that the permission is there).

@@ -202,7 +202,9 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let by_hand = match fault.code.as_str() {
-            "OUST-R-SYNCED" | "OUST-R-GUEST" | "OUST-R-FEDERATED" => Some("Reset the password by hand"),
+            "OUST-R-SYNCED" | "OUST-R-GUEST" | "OUST-R-FEDERATED" | "OUST-R-PRIVILEGED" => {
+                Some("Reset the password by hand")
+            }
             "OUST-A-GONE" => Some("This version no longer knows a step of a pinned playbook"),
             _ => None,
         };

@@ -185,6 +185,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
     let config = engine::Config {
         rules,
         blast_radius: setup.blast_radius,
+        privileged_by_hand: true,
         tenants: vec![contoso],
         containment_slots: 64,
         other_slots: 64,
