@@ -103,7 +103,7 @@ impl Inner {
             self.tell(identity, Message::Wake, None);
         }
         let released = task.kind == Kind::Release && matches!(task.state, State::Executed { .. });
-        if let (true, Ok(Some(tenant))) = (released, self.tenant_of_storm(task.id).await) {
+        if released && let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
             self.release(&tenant);
             if let Err(error) = self.wake_parked(Some(&tenant)).await {
                 self.telemetry.store_error("parked.wake", &error);

@@ -342,6 +342,9 @@ impl Lane {
             let Some(mut person) = self.person.clone() else { return Err(Gone) };
             let mut output = self.decide(&mut person, turn, over_cap);
             self.ask_hook(&output, turn);
+            if self.inner.is_dead() {
+                return Err(Gone);
+            }
             let inner = Arc::clone(&self.inner);
             let mut storm = (None, Vec::new());
             if output.parked_by_cap {
