@@ -148,7 +148,7 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
         }
         let work = Arc::clone(inner);
         inner.tasks.spawn(async move {
-            Arc::clone(&work).take_in(Held::waiting(waiting), None).await;
+            Box::pin(Arc::clone(&work).take_in(Held::waiting(waiting), None)).await;
             lock(&work.asking).remove(&id);
         });
     }

@@ -33,7 +33,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn queued(claim: Claim) -> Self {
-        Self { signal: claim.signal.clone(), origin: Origin::Queue(claim), attempt: 0 }
+        Self { signal: claim.signal.clone(), origin: Origin::Queue(Box::new(claim)), attempt: 0 }
     }
 
     pub(super) fn waiting(waiting: Waiting) -> Self {

@@ -29,7 +29,7 @@ use crate::store::{self, Lane as Priority, Op, SignalOutcome, SignalRow};
 /// Where a signal came from, so that it can be taken off there in the intake's transaction.
 #[derive(Debug)]
 pub(super) enum Origin {
-    Queue(Claim),
+    Queue(Box<Claim>),
     Waiting(SignalId),
 }
 
@@ -289,7 +289,7 @@ impl Lane {
         match origin {
             Origin::Queue(claim) => {
                 turn.ops.extend(claim.dequeue());
-                turn.claims.push(claim);
+                turn.claims.push(*claim);
             }
             Origin::Waiting(id) => turn.ops.push(Op::DropWaiting(id)),
         }
@@ -342,6 +342,9 @@ impl Lane {
             let Some(mut person) = self.person.clone() else { return Err(Gone) };
             let mut output = self.decide(&mut person, turn, over_cap);
             self.ask_hook(&output, turn);
+            if self.inner.is_dead() {
+                return Err(Gone);
+            }
             let inner = Arc::clone(&self.inner);
             let mut storm = (None, Vec::new());
             if output.parked_by_cap {
@@ -411,11 +414,11 @@ impl Lane {
     fn ask_hook(&self, output: &Output, turn: &mut Turn) {
         turn.fates.clear();
         for deed in &output.deeds {
-            if let Deed::Effect { step, .. } = deed {
-                if self.inner.hook.at(Place::BeforeIntent, &step.0) == Fate::Die {
-                    self.inner.die();
-                    turn.fates.push(Fate::Die);
-                }
+            if let Deed::Effect { step, .. } = deed
+                && self.inner.hook.at(Place::BeforeIntent, &step.0) == Fate::Die
+            {
+                self.inner.die();
+                turn.fates.push(Fate::Die);
             }
         }
     }

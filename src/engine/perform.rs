@@ -253,7 +253,17 @@ impl Job {
     async fn read(&self) -> Back {
         let span = self.inner.telemetry.step_span(&self.step.id.0, &self.step.action, self.attempt);
         let _slot = self.slot().await;
-        let work = self.with_call(|action, call| action.perform(call));
+        let fate = self.inner.hook.at(Place::BeforeCall, &self.step.id.0);
+        if fate == Fate::Die {
+            self.inner.die();
+            return std::future::pending().await;
+        }
+        let work = async {
+            if fate == Fate::Twice {
+                let _first = self.with_call(|action, call| action.perform(call)).await;
+            }
+            self.with_call(|action, call| action.perform(call)).await
+        };
         match tracing::Instrument::instrument(work, span).await {
             Ok(done) => {
                 self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at })

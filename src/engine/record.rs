@@ -21,6 +21,9 @@ use crate::queue::Claim;
 use crate::store::{Audit, Batch, Cap, CaseRow, Expect, Op, PersonRow, RunRow, SignalOutcome, SignalRow};
 use crate::telemetry::{Revoked, Step as StepDone};
 
+/// A sealed secret on its way into the store, and who waits for that.
+pub(super) type Seal = (RunId, StepId, Value, oneshot::Sender<Result<(), Fault>>);
+
 /// What one turn of a lane takes in.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -28,7 +31,7 @@ pub(super) struct Turn {
     pub arrivals: Vec<Arrival>,
     pub signals: Vec<SignalRow>,
     pub claims: Vec<Claim>,
-    pub seals: Vec<(RunId, StepId, Value, oneshot::Sender<Result<(), Fault>>)>,
+    pub seals: Vec<Seal>,
     /// Operations that belong to the intake whatever is decided.
     pub ops: Vec<Op>,
     pub fates: Vec<Fate>,

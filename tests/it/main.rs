@@ -14,6 +14,8 @@ mod scenarios;
 
 mod sources;
 
+mod step_matrix;
+
 mod store;
 
 mod support;
