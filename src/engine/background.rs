@@ -23,6 +23,13 @@ const STAMP_EVERY: Duration = Duration::from_millis(200);
 const MANY: u32 = 256;
 
 pub(super) fn spawn(inner: &Arc<Inner>) {
+    let parked = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        // A pause or a storm may have ended while nobody was there to wake what it held.
+        if let Err(error) = parked.wake_parked(None).await {
+            parked.telemetry.store_error("parked.wake", &error);
+        }
+    });
     inner.tasks.spawn(queue(Arc::clone(inner)));
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
     inner.tasks.spawn(due(Arc::clone(inner)));

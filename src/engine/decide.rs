@@ -7,9 +7,10 @@ use serde_json::json;
 use super::lane::Message;
 use super::record::storm_key;
 use super::{Engine, Inner, lock};
+use crate::domain::run::PARKED;
 use crate::domain::task::{Consequence, Event, Kind, Refused, State, Task};
 use crate::domain::{TaskId, TenantName};
-use crate::store::{self, Audit, Batch, Expect, Filter, Lane as Priority, Op, Page, PersonRow};
+use crate::store::{self, Audit, Batch, CaseRow, Expect, Filter, Lane as Priority, Op, Page, PersonRow};
 
 /// A decision as recorded.
 #[derive(Debug)]
@@ -126,6 +127,19 @@ impl Inner {
         Ok(None)
     }
 
+    /// A task's recipient opened the page: what waits for that may be claimed.
+    pub(super) async fn browser_came(self: std::sync::Arc<Self>, id: TaskId) {
+        match self.store.task(id).await {
+            Ok(Some(task)) if task.approval.is_some() && !task.state.is_terminal() => {
+                if let Some(identity) = task.identity.filter(|_| task.case.is_some()) {
+                    self.tell(&identity, Message::Wake, None);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.telemetry.store_error("task.read", &error),
+        }
+    }
+
     /// Wakes everybody whose work is parked, oldest first.
     pub(super) async fn wake_parked(
         self: &std::sync::Arc<Self>,
@@ -141,7 +155,7 @@ impl Inner {
                 listed
                     .items
                     .into_iter()
-                    .filter(|case| of_tenant(&case.identity.tenant))
+                    .filter(|case| of_tenant(&case.identity.tenant) && has_parked(case))
                     .map(|case| (case.opened_at, case.identity)),
             );
             match listed.next {
@@ -163,6 +177,12 @@ impl Inner {
             marks.clear();
         }
     }
+}
+
+/// True when a step of the case is held by a guard.
+fn has_parked(case: &CaseRow) -> bool {
+    let steps = case.detail.get("steps").and_then(serde_json::Value::as_array);
+    steps.is_some_and(|steps| steps.iter().any(|step| step["state"] == PARKED))
 }
 
 /// The setting that holds when a tenant's parked work was released.

@@ -66,6 +66,8 @@ pub(super) enum Back {
 
 /// A lane that ends as soon as it may keeps its person in memory for this long, for timers of the retry policy.
 const LINGER: SignedDuration = SignedDuration::from_secs(2);
+const GLANCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) struct Lane {
     inner: Arc<Inner>,
@@ -77,6 +79,8 @@ pub(super) struct Lane {
     person: Option<Person>,
     revision: u64,
     row: Option<RowState>,
+    /// The last turn had nothing to write.
+    idled: bool,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -113,6 +117,7 @@ impl Inner {
             person: None,
             revision: 0,
             row: None,
+            idled: false,
             _room: room,
         };
         self.tasks.spawn(lane.live());
@@ -169,6 +174,9 @@ impl Lane {
     async fn wait(&mut self, messages: &mut Vec<Message>, backs: &mut Vec<Back>) -> bool {
         let now = self.inner.now();
         let timer = self.next_wake().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
+        // Looked at anew each second: a clock may jump (a suspended machine). Never at once again after a look that
+        // changed nothing: what is overdue waits for something else.
+        let timer = timer.map(|timer| timer.min(GLANCE)).map(|timer| if self.idled { timer.max(PAUSE) } else { timer });
         let stop = self.inner.stop.clone();
         let killed = self.inner.killed.clone();
         tokio::select! {
@@ -351,7 +359,9 @@ impl Lane {
                 storm.0 = Some(inner.storms.lock().await);
                 storm.1 = inner.storm_ops(&person.identity.tenant, inner.now()).await;
             }
-            let Some((batch, row)) = self.batch(&person, &output, turn, storm.1) else {
+            let written = self.batch(&person, &output, turn, storm.1);
+            self.idled = written.is_none();
+            let Some((batch, row)) = written else {
                 self.person = Some(person);
                 return Ok(output);
             };

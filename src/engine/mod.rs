@@ -35,6 +35,7 @@ use crate::actions::Registry;
 use crate::domain::guard::{Facts, Membership};
 use crate::domain::person::Rules;
 use crate::domain::plan::Plan;
+use crate::domain::task::Task;
 use crate::domain::{Identity, ObjectId, Signal, SignalId, TaskId, TenantName};
 use crate::graph::Graph;
 use crate::playbook::catalog::{Catalog, Reloader};
@@ -252,8 +253,13 @@ impl Engine {
 
     /// The browser of a task's recipient is there (heartbeat): a step that reveals a secret may be claimed.
     pub fn seen(&self, task: TaskId) {
-        lock(&self.inner.presence).insert(task, (self.inner.clock)());
-        self.inner.due.notify_one();
+        let now = self.inner.now();
+        let before = lock(&self.inner.presence).insert(task, now);
+        let was_there = before.is_some_and(|at| now.duration_since(at) <= Task::BROWSER_PRESENT);
+        if !was_there {
+            let inner = Arc::clone(&self.inner);
+            self.inner.tasks.spawn(async move { inner.browser_came(task).await });
+        }
     }
 
     /// A pause was set or lifted in this process: look at once.

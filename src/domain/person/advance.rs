@@ -139,6 +139,7 @@ impl Person {
             self.collect(run, around, out)?;
         }
         if self.run(run).is_some_and(|r| r.collect_ended) {
+            self.late_reads(run, around, out)?;
             self.raise_all(run, around, out)?;
             self.execute(run, around, out)?;
         }
@@ -174,6 +175,16 @@ impl Person {
         if ended {
             self.record(out, around.now, run, Event::CollectEnded)?;
             self.tell_of_guest(run, around, out);
+        }
+        Ok(())
+    }
+
+    /// Reads that a human let go after collect had ended: nothing waits for them.
+    fn late_reads(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        for step in self.steps_of(run, |phase| phase == Phase::Collect) {
+            if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
+                self.attempt(run, &step, false, around, out)?;
+            }
         }
         Ok(())
     }
@@ -273,6 +284,7 @@ impl Person {
             StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. } if was_sent => {
                 self.attempt(run, step, false, around, out)
             }
+            StepState::ByHand { .. } => self.attempt(run, step, false, around, out),
             state if state.is_settled() => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })

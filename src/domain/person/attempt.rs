@@ -47,11 +47,16 @@ impl Person {
             return Ok(());
         }
         if step.class == EffectClass::Read {
+            if matches!(state, StepState::Ready { .. }) {
+                // A claim that is refused was made before: a read may be repeated.
+                self.claim(run, step, &Value::Null, around, out)?;
+            }
             out.deeds.push(Deed::Read { run, step: step.id.clone() });
             return Ok(());
         }
         if self.is_shadow(run) {
             let reason = format!("shadow: would have done {}", step.action);
+            self.withdraw_unbegun(run, &step.id, &reason, around, out);
             return self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason });
         }
         if let StepState::Intended { key, at, before, .. } | StepState::Unknown { key, at, before, .. } = &state
@@ -148,7 +153,8 @@ impl Person {
             return Ok(());
         }
         let prepared = around.prepared.get(&(run, step.id.clone()));
-        if step.class == EffectClass::Hard && prepared.is_none() {
+        let gated = step.class == EffectClass::Hard || step.approval.is_some();
+        if gated && prepared.is_none() {
             out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
             return Ok(());
         }

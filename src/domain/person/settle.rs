@@ -111,23 +111,28 @@ impl Person {
     ) -> Result<(), Illegal> {
         let event = Event::Done { step: step.id.clone(), result, request_id, left_at };
         self.record(out, around.now, run, event)?;
+        self.task_event(run, &step.id, around, out, |step, fence| task::Event::Executed { step, fence });
         if step.class != EffectClass::Read {
             out.notes.push(Note { verb: "effect.applied", detail: about(run, &step.id) });
-            self.task_event(run, &step.id, around, out, |step, fence| task::Event::Executed { step, fence });
         }
         if step.action == REVOKE {
             self.revoked(run, step, left_at, around);
         }
         if step.action == RESET {
-            if let Some(case) = &mut self.doc.case {
-                case.reset_at = Some(left_at);
-                case.unchanged = false;
-            }
-            if let Some(watch) = &mut self.doc.watch {
-                watch.continuous = false;
-            }
+            self.password_changed(left_at);
         }
         Ok(())
+    }
+
+    /// The password is another one since then: the continuous watch ends.
+    pub(super) fn password_changed(&mut self, at: Timestamp) {
+        if let Some(case) = &mut self.doc.case {
+            case.reset_at = Some(at);
+            case.unchanged = false;
+        }
+        if let Some(watch) = &mut self.doc.watch {
+            watch.continuous = false;
+        }
     }
 
     fn revoked(&mut self, run: RunId, step: &Step, left_at: Timestamp, around: &Around<'_>) {
@@ -219,7 +224,22 @@ impl Person {
                 out,
             );
         }
-        self.failed(run, step, fault, None, around, out)
+        let nobody = step.action == REVOKE && is_nobody(&fault) && step.phase == Phase::Contain;
+        self.failed(run, step, fault, None, around, out)?;
+        if nobody { self.leave_nobody_alone(run, around, out) } else { Ok(()) }
+    }
+
+    /// Whoever does not exist is not read, and nobody is asked what to do with them.
+    fn leave_nobody_alone(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let todo = |state: &StepState| matches!(state, StepState::Todo);
+        let Some(of_run) = self.run(run) else { return Ok(()) };
+        let left: Vec<StepId> =
+            of_run.steps().filter(|(_, state)| todo(state)).map(|(step, _)| step.id.clone()).collect();
+        for step in left {
+            let reason = "Graph knows no such user".into();
+            self.record(out, around.now, run, Event::Skipped { step, reason })?;
+        }
+        Ok(())
     }
 
     fn failed(
@@ -234,17 +254,40 @@ impl Person {
         if step.class != EffectClass::Read {
             let detail = json!({"run": run, "step": step.id, "code": fault.code, "retry_at": retry_at});
             out.notes.push(Note { verb: "effect.failed", detail });
-            if retry_at.is_none() {
-                let reason = fault.message.clone();
-                self.task_event(run, &step.id, around, out, |step, fence| task::Event::Failed {
-                    step,
-                    fence,
-                    reason: reason.clone(),
-                    provably_no_effect: true,
-                });
-            }
+        }
+        if retry_at.is_none() {
+            let reason = fault.message.clone();
+            self.task_event(run, &step.id, around, out, |step, fence| task::Event::Failed {
+                step,
+                fence,
+                reason: reason.clone(),
+                provably_no_effect: true,
+            });
+            self.withdraw_unbegun(run, &step.id, &reason, around, out);
         }
         self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at })
+    }
+
+    /// A step that will never begin takes its approval with it (contract §13.6: a failed precondition cancels).
+    pub(super) fn withdraw_unbegun(
+        &mut self,
+        run: RunId,
+        step: &StepId,
+        reason: &str,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) {
+        let waiting = |row: &&task::Row| matches!(row.progress, task::Progress::Waiting);
+        let waits = |t: &task::Task| {
+            let last = t.shadow || t.rows.iter().filter(waiting).count() == 1;
+            last && t.run == Some(run) && t.rows.iter().filter(waiting).any(|row| row.step == step.0)
+        };
+        for task in self.tasks.values_mut().filter(|task| waits(task)) {
+            let cancel = task::Event::Cancel { by: "precondition".into(), reason: reason.to_owned() };
+            if task.apply(cancel, around.now).is_ok() {
+                out.tasks.insert(task.id);
+            }
+        }
     }
 
     fn escalate(&mut self, run: RunId, step: &Step, fault: &Fault, around: &Around<'_>, out: &mut Output) {

@@ -198,7 +198,7 @@ impl Run {
                     S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
                     _ => false,
                 })?;
-                Some((step.clone(), answered(*verdict, *task)))
+                Some((step.clone(), answered(*verdict, *task, entry.at)))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
                 let gated = self.plan.step(step).is_some_and(|s| s.approval.is_some() && s.class != EffectClass::Read);
@@ -226,7 +226,7 @@ impl Run {
                 let read = self.plan.step(step).is_some_and(|s| s.class == EffectClass::Read);
                 self.expect(step, &entry.event, |s| match s {
                     S::Intended { .. } | S::Unknown { .. } => true,
-                    S::Todo | S::Backoff { .. } => read,
+                    S::Todo | S::Ready { .. } | S::Backoff { .. } => read,
                     _ => false,
                 })?;
                 self.results.insert(step.0.clone(), result.clone());
@@ -303,10 +303,11 @@ impl Run {
     }
 }
 
-fn answered(verdict: Verdict, task: TaskId) -> StepState {
+fn answered(verdict: Verdict, task: TaskId, at: Timestamp) -> StepState {
     match verdict {
         Verdict::Go => StepState::Ready { task: Some(task) },
-        Verdict::Done => StepState::Skipped { reason: "settled by a person".into() },
+        Verdict::Done => StepState::ByHand { at },
+        Verdict::Skip => StepState::Skipped { reason: "a person said: skip it".into() },
         other => StepState::Declined { verdict: other },
     }
 }
