@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::decide::release_key;
-use super::intake::Held;
+use super::intake::{Asking, Held};
 use super::lane::Message;
 use super::{Inner, lock, watch};
 use crate::domain::task::{Event, Kind};
@@ -149,14 +149,10 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
         inner.tell(&identity, Message::Wake, room);
     }
     for waiting in inner.store.due_waiting(now, MANY).await? {
-        let id = waiting.signal.id;
-        if !lock(&inner.asking).insert(id) {
-            continue;
-        }
+        let Some(asking) = Asking::begin(inner, waiting.signal.id) else { continue };
         let work = Arc::clone(inner);
         inner.tasks.spawn(async move {
-            Box::pin(Arc::clone(&work).take_in(Held::waiting(waiting), None)).await;
-            lock(&work.asking).remove(&id);
+            Box::pin(work.take_in(Held::waiting(waiting, asking), None)).await;
         });
     }
     Ok(())

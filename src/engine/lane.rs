@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::Instrument;
 
 use super::hook::{Fate, Place};
+use super::intake::Asking;
 use super::record::{RowState, Turn};
 use super::{Inner, lock, perform};
 use crate::domain::ledger::Fault;
@@ -30,7 +31,7 @@ use crate::store::{self, Lane as Priority, Op, SignalOutcome, SignalRow};
 #[derive(Debug)]
 pub(super) enum Origin {
     Queue(Box<Claim>),
-    Waiting(SignalId),
+    Waiting(Asking),
 }
 
 /// A signal about this person.
@@ -299,7 +300,10 @@ impl Lane {
                 turn.ops.extend(claim.dequeue());
                 turn.claims.push(*claim);
             }
-            Origin::Waiting(id) => turn.ops.push(Op::DropWaiting(id)),
+            Origin::Waiting(asking) => {
+                turn.ops.push(Op::DropWaiting(asking.id));
+                turn.asking.push(asking);
+            }
         }
         let content = signal.finding.content.clone();
         let same = |row: &SignalRow| row.signal.source == signal.source && row.signal.finding.content == content;

@@ -87,6 +87,10 @@ impl Person {
 
     /// Nobody could decide by rule: a human has to look.
     pub(super) fn ask_held(&mut self, title: String, instructions: String, around: &Around<'_>, out: &mut Output) {
+        let open = |t: &Task| t.kind == Kind::Held && t.title == title && !t.state.is_terminal();
+        if self.tasks.values().any(open) {
+            return;
+        }
         self.raise(Kind::Held, title, Some(instructions), open_policy(), None, Vec::new(), around, out);
     }
 

@@ -213,6 +213,16 @@ impl Person {
             "OUST-A-GONE" => Some("This version no longer knows a step of a pinned playbook"),
             _ => None,
         };
+        let begun = matches!(
+            self.run(run).map(|r| r.state(&step.id)),
+            Some(StepState::Intended { .. } | StepState::Unknown { .. })
+        );
+        if let (Some(title), false) = (by_hand, begun) {
+            // Nothing was sent: the step itself waits for the person who does it, and what follows it follows then.
+            let text = fault.message.clone();
+            self.withdraw_unbegun(run, &step.id, &text, around, out);
+            return self.ask_manual(run, &step.id, title.into(), text, around, out);
+        }
         if let Some(title) = by_hand {
             let text = fault.message.clone();
             self.ask_beside(title, text, around, out);

@@ -189,7 +189,8 @@ impl Run {
                 Some((step.clone(), S::Refused { reason: reason.clone() }))
             }
             Event::Asked { step, task } => {
-                self.expect(step, &entry.event, |s| matches!(s, S::Todo))?;
+                // Asked again where a person has to do what was approved.
+                self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
                 Some((step.clone(), S::Waiting { task: *task }))
             }
             Event::Answered { step, task, verdict } => {

@@ -60,7 +60,8 @@ async fn a_restart_with_a_waiting_task_changes_nothing_that_was_stored() {
     app.idle().await;
     app.engine.stop(std::time::Duration::from_secs(5)).await;
     let keep = |picture: String| -> Vec<String> {
-        picture.lines().filter(|line| !line.contains("epoch") && !line.contains("lease")).map(str::to_owned).collect()
+        // Every start counts one epoch more, in a table of one number; nothing else may differ.
+        picture.lines().filter(|line| !line.starts_with("  one=1 ")).map(str::to_owned).collect()
     };
     let before = keep(app.picture().await);
     let app = app.restart(Arc::new(NoHook)).await;
