@@ -10,6 +10,7 @@ use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
 use super::ask::is_reset;
 use super::attempt::is_busy;
+use super::settle::BY_HAND;
 use super::{Around, Deed, LastCase, Note, Output, Person};
 
 /// The pseudo step under which a read-back runs.
@@ -37,6 +38,7 @@ impl Person {
                 break;
             }
         }
+        self.close_rows(around, out);
         self.close_case(around, out);
         let reading = self.doc.read_back.as_ref().filter(|reading| reading.next_at <= around.now);
         if let Some(reading) = reading
@@ -139,6 +141,7 @@ impl Person {
             self.collect(run, around, out)?;
         }
         if self.run(run).is_some_and(|r| r.collect_ended) {
+            self.read_late(run, around, out)?;
             self.raise_all(run, around, out)?;
             self.execute(run, around, out)?;
         }
@@ -174,6 +177,16 @@ impl Person {
         if ended {
             self.record(out, around.now, run, Event::CollectEnded)?;
             self.tell_of_guest(run, around, out);
+        }
+        Ok(())
+    }
+
+    /// A read that a human let go after collect had ended.
+    fn read_late(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        for step in self.steps_of(run, |phase| phase == Phase::Collect) {
+            if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
+                self.attempt(run, &step, false, around, out)?;
+            }
         }
         Ok(())
     }
@@ -270,7 +283,7 @@ impl Person {
         let state = self.state(run, followed);
         let was_sent = self.run(run).is_some_and(|r| r.was_attempted(followed));
         match state {
-            StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. } if was_sent => {
+            state if was_sent && (state.is_settled() || matches!(state, StepState::Unknown { .. })) => {
                 self.attempt(run, step, false, around, out)
             }
             state if state.is_settled() => {
@@ -321,6 +334,29 @@ impl Person {
         json!({"signal": run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
     }
 
+    /// What a step's end leaves over of the task that gated it is closed: nobody is asked for what cannot happen.
+    fn close_rows(&mut self, around: &Around<'_>, out: &mut Output) {
+        let runs = &self.runs;
+        for task in self.tasks.values_mut().filter(|task| !task.state.is_terminal() && !task.rows.is_empty()) {
+            let Some(run) = task.run.and_then(|id| runs.iter().find(|run| run.id == id)) else { continue };
+            let is_over = |step: &str| run.state(&StepId(step.to_owned())).is_settled();
+            let over: Vec<String> =
+                task.rows.iter().filter(|row| is_over(&row.step)).map(|row| row.step.clone()).collect();
+            let changed = if task.approval.is_some() {
+                let drop = |step: String| task.apply(task::Event::Dropped { step }, around.now).is_ok();
+                over.into_iter().map(drop).filter(|dropped| *dropped).count() > 0
+            } else if over.len() == task.rows.len() {
+                let reason = "what it asked about came to its end without it".to_owned();
+                task.apply(task::Event::Cancel { by: "worker".to_owned(), reason }, around.now).is_ok()
+            } else {
+                false
+            };
+            if changed {
+                out.tasks.insert(task.id);
+            }
+        }
+    }
+
     fn close_run(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(mine) = self.run(run).filter(|r| r.is_open() && r.collect_ended) else { return Ok(()) };
         if !mine.steps().all(|(_, state)| state.is_settled()) {
@@ -334,7 +370,25 @@ impl Person {
         } else {
             (End::Finished, "every step is settled")
         };
-        self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })
+        self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })?;
+        self.tell_of_unchanged_password(run, around, out);
+        Ok(())
+    }
+
+    /// A reset that was approved and did not happen is not forgotten with its run.
+    fn tell_of_unchanged_password(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) {
+        let failed = self.run(run).into_iter().flat_map(Run::steps).find_map(|(step, state)| match state {
+            StepState::Failed { fault } if is_reset(step) && !BY_HAND.contains(&fault.code.as_str()) => {
+                Some(format!("{} ({})", fault.message, fault.code))
+            }
+            _ => None,
+        });
+        if let Some(why) = failed {
+            let text = format!(
+                "The sessions are revoked, the password is what it was: {why}. Reset it by hand in the Entra admin centre, revoke the sessions again, then report this done."
+            );
+            self.ask_beside("The password was not reset", text, around, out);
+        }
     }
 
     /// A case closes when no run, task, unknown effect or unrevealed secret of it is open (contract §4).

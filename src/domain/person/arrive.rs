@@ -54,6 +54,13 @@ pub struct Arrival {
     pub plan: PlanRef,
 }
 
+impl Arrival {
+    /// A sender's clock may run ahead; what was received had happened by then.
+    fn seen_activity(&self) -> Timestamp {
+        self.activity.min(self.received_at)
+    }
+}
+
 /// What became of an arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
@@ -229,7 +236,7 @@ impl Person {
             risk: arrival.risk,
             mode: around.rules.mode,
             signals: 0,
-            latest_activity: arrival.activity,
+            latest_activity: arrival.seen_activity(),
             playbooks: Default::default(),
             runs: Vec::new(),
             evidence: Vec::new(),
@@ -243,7 +250,7 @@ impl Person {
         });
         case.signals += 1;
         case.kinds.insert(arrival.kind);
-        case.latest_activity = case.latest_activity.max(arrival.activity);
+        case.latest_activity = case.latest_activity.max(arrival.seen_activity());
         case.traces.merge(&arrival.traces);
         if arrival.risk != Risk::Unknown && (case.risk == Risk::Unknown || arrival.risk > case.risk) {
             case.risk = arrival.risk;

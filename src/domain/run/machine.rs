@@ -35,6 +35,8 @@ pub struct Run {
     attempts: BTreeMap<StepId, u32>,
     /// The latest intent of each step whose effect was ever to be sent.
     intents: BTreeMap<StepId, Intent>,
+    /// The task that let each step go.
+    gates: BTreeMap<StepId, TaskId>,
 }
 
 impl Run {
@@ -73,6 +75,7 @@ impl Run {
             states,
             attempts: BTreeMap::new(),
             intents: BTreeMap::new(),
+            gates: BTreeMap::new(),
         })
     }
 
@@ -113,6 +116,11 @@ impl Run {
     /// True until the run was closed.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
+    }
+
+    /// The task whose approval let a step go.
+    pub fn gate(&self, step: &StepId) -> Option<TaskId> {
+        self.gates.get(step).copied()
     }
 
     /// The latest intent of a step.
@@ -168,10 +176,7 @@ impl Run {
             }
             Event::Parked { step, reason } => {
                 self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
-                let task = match self.state(step) {
-                    S::Ready { task } => *task,
-                    _ => None,
-                };
+                let task = self.gate(step);
                 Some((step.clone(), S::Parked { at: entry.at, reason: reason.clone(), task }))
             }
             Event::Released { step } => {
@@ -183,21 +188,29 @@ impl Run {
                 Some((step.clone(), state))
             }
             Event::Refused { step, reason } => {
+                // What may have been sent is not refused before it was called unknown.
                 self.expect(step, &entry.event, |s| {
-                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. })
+                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. } | S::Unknown { .. })
                 })?;
                 Some((step.clone(), S::Refused { reason: reason.clone() }))
             }
             Event::Asked { step, task } => {
-                self.expect(step, &entry.event, |s| matches!(s, S::Todo))?;
+                self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. }))?;
                 Some((step.clone(), S::Waiting { task: *task }))
             }
             Event::Answered { step, task, verdict } => {
+                let gate = self.gate(step);
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
-                    S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
+                    // An approval can be withdrawn, or lapse, for as long as its step has not begun (again).
+                    S::Ready { .. } | S::Parked { .. } | S::Backoff { .. } => {
+                        gate == Some(*task) && *verdict != Verdict::Go
+                    }
                     _ => false,
                 })?;
+                if *verdict == Verdict::Go {
+                    self.gates.insert(step.clone(), *task);
+                }
                 Some((step.clone(), answered(*verdict, *task)))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
@@ -209,8 +222,10 @@ impl Run {
                     _ => false,
                 })?;
                 self.attempts.insert(step.clone(), *attempt);
-                let intent = Intent { key: *key, attempt: *attempt, at: entry.at, before: before.clone() };
+                let intent =
+                    Intent { seq: self.len + 1, key: *key, attempt: *attempt, at: entry.at, before: before.clone() };
                 self.intents.insert(step.clone(), intent);
+                self.owe_again(step);
                 Some((
                     step.clone(),
                     S::Intended {
@@ -226,11 +241,12 @@ impl Run {
                 let read = self.plan.step(step).is_some_and(|s| s.class == EffectClass::Read);
                 self.expect(step, &entry.event, |s| match s {
                     S::Intended { .. } | S::Unknown { .. } => true,
-                    S::Todo | S::Backoff { .. } => read,
+                    S::Todo | S::Ready { .. } | S::Backoff { .. } => read,
                     _ => false,
                 })?;
                 self.results.insert(step.0.clone(), result.clone());
-                Some((step.clone(), S::Done { at: entry.at, left_at: *left_at }))
+                let state = if self.is_outrun(step) { S::Todo } else { S::Done { at: entry.at, left_at: *left_at } };
+                Some((step.clone(), state))
             }
             Event::Failed { step, fault, retry_at } => {
                 self.expect(step, &entry.event, |s| {
@@ -261,6 +277,21 @@ impl Run {
         }
         self.len += 1;
         Ok(())
+    }
+
+    /// Law 3 binds each sending of a step: the revoke that was done for an earlier one is owed anew.
+    fn owe_again(&mut self, sent: &StepId) {
+        for step in self.plan.steps.iter().filter(|step| step.follows.as_ref() == Some(sent)) {
+            if let Some(state @ StepState::Done { .. }) = self.states.get_mut(&step.id) {
+                *state = StepState::Todo;
+            }
+        }
+    }
+
+    /// The step this one follows was sent again after this one was.
+    fn is_outrun(&self, step: &StepId) -> bool {
+        let followed = self.plan.step(step).and_then(|step| step.follows.as_ref()).and_then(|id| self.intents.get(id));
+        followed.zip(self.intents.get(step)).is_some_and(|(followed, mine)| followed.seq > mine.seq)
     }
 
     fn expect(&self, step: &StepId, event: &Event, allowed: impl Fn(&StepState) -> bool) -> Result<(), Illegal> {

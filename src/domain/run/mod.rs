@@ -259,6 +259,8 @@ pub struct Illegal {
 /// What was written before a call left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intent {
+    /// Its place in the journal.
+    pub seq: u64,
     pub key: EffectKey,
     pub attempt: u32,
     pub at: Timestamp,
