@@ -76,6 +76,9 @@ pub enum Event {
         received_at: Timestamp,
         satisfied: bool,
         signal: Value,
+        /// The trace of the signal that opened it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<String>,
     },
     /// A later signal that this run's revoke covers, or evidence that came late.
     Attached {
