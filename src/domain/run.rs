@@ -138,6 +138,10 @@ pub enum Event {
         fault: Fault,
         verify_at: Option<Timestamp>,
     },
+    /// What this revoke follows was sent once more: so must the revoke be (law 3).
+    Again {
+        step: StepId,
+    },
     /// Read back after the fact: the effect holds.
     Verified {
         step: StepId,
@@ -448,10 +452,19 @@ impl Run {
             Event::Answered { step, task, verdict } => {
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
+                    // Tried without effect, still approved: it waits for the reviewer's browser.
+                    S::Backoff { .. } => *verdict == Verdict::Go,
                     S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
                     _ => false,
                 })?;
                 Some((step.clone(), answered(*verdict, *task)))
+            }
+            Event::Again { step } => {
+                let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
+                self.expect(step, &entry.event, |s| {
+                    follows && matches!(s, S::Done { .. } | S::Failed { .. } | S::Refused { .. })
+                })?;
+                Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
                 let gated = self.plan.step(step).is_some_and(|s| s.approval.is_some() && s.class != EffectClass::Read);
