@@ -4,13 +4,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::ids::RunId;
-use super::super::ledger::Fault;
+use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{Phase, REVOKE, Step, StepId};
 use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
 use super::ask::is_reset;
 use super::attempt::is_busy;
-use super::settle::BY_HAND;
 use super::{Around, Deed, LastCase, Note, Output, Person};
 
 /// The pseudo step under which a read-back runs.
@@ -117,7 +116,7 @@ impl Person {
                         }
                     }
                 }
-                StepState::Todo => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 _ => self.attempt(run, &step, is_first, around, out)?,
             }
             let first_try = self.run(run).is_some_and(|r| r.attempts(&step.id) <= 1);
@@ -258,7 +257,7 @@ impl Person {
                 break;
             }
             match self.state(run, &step.id) {
-                StepState::Todo if step.follows.is_some() => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 StepState::Todo if !self.may_be_judged(run, &step) => {}
                 StepState::Todo | StepState::Ready { .. }
                     if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
@@ -280,13 +279,22 @@ impl Person {
     /// The revoke that law 3 requires after a step: sent once that step was sent, whatever became of it.
     fn follow(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(followed) = &step.follows else { return Ok(()) };
+        let mine = self.state(run, &step.id);
+        if mine != StepState::Todo && !mine.is_settled() {
+            return self.attempt(run, step, false, around, out);
+        }
         let state = self.state(run, followed);
-        let was_sent = self.run(run).is_some_and(|r| r.was_attempted(followed));
-        match state {
-            state if was_sent && (state.is_settled() || matches!(state, StepState::Unknown { .. })) => {
+        match self.run(run).and_then(|r| r.intent(followed)) {
+            Some(sent) if state.is_settled() || matches!(state, StepState::Unknown { .. }) => {
+                let since = EffectKey::of(run, &step.id, sent.attempt);
+                let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
+                let was_done = matches!(mine, StepState::Done { .. } | StepState::Failed { .. });
+                if was_done && revoked.is_some_and(|key| key != since) {
+                    self.record(out, around.now, run, Event::Again { step: step.id.clone() })?;
+                }
                 self.attempt(run, step, false, around, out)
             }
-            state if state.is_settled() => {
+            None if state.is_settled() && mine == StepState::Todo => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })
             }
@@ -370,25 +378,7 @@ impl Person {
         } else {
             (End::Finished, "every step is settled")
         };
-        self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })?;
-        self.tell_of_unchanged_password(run, around, out);
-        Ok(())
-    }
-
-    /// A reset that was approved and did not happen is not forgotten with its run.
-    fn tell_of_unchanged_password(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) {
-        let failed = self.run(run).into_iter().flat_map(Run::steps).find_map(|(step, state)| match state {
-            StepState::Failed { fault } if is_reset(step) && !BY_HAND.contains(&fault.code.as_str()) => {
-                Some(format!("{} ({})", fault.message, fault.code))
-            }
-            _ => None,
-        });
-        if let Some(why) = failed {
-            let text = format!(
-                "The sessions are revoked, the password is what it was: {why}. Reset it by hand in the Entra admin centre, revoke the sessions again, then report this done."
-            );
-            self.ask_beside("The password was not reset", text, around, out);
-        }
+        self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })
     }
 
     /// A case closes when no run, task, unknown effect or unrevealed secret of it is open (contract §4).

@@ -7,7 +7,7 @@ use super::super::guard::{self, Parking, Ruling};
 use super::super::ids::RunId;
 use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{EffectClass, MANUAL, REVOKE, Step, StepId};
-use super::super::run::{Event, Illegal, StepState};
+use super::super::run::{Event, Illegal, StepState, Verdict};
 use super::super::task;
 use super::ask::{about, is_reset, manual_text};
 use super::{Around, Deed, Note, Output, Person};
@@ -166,7 +166,14 @@ impl Person {
             return Ok(());
         }
         if step.reveals && !self.is_awaited(run, &step.id, around) {
-            return Ok(());
+            return match (&state, self.run(run).and_then(|r| r.gate(&step.id))) {
+                // Tried without effect, still approved: no clock brings the browser back.
+                (StepState::Backoff { .. }, Some(task)) => {
+                    let event = Event::Answered { step: step.id.clone(), task, verdict: Verdict::Go };
+                    self.record(out, around.now, run, event)
+                }
+                _ => Ok(()),
+            };
         }
         let prepared = around.prepared.get(&(run, step.id.clone()));
         if step.class == EffectClass::Hard && prepared.is_none() {
@@ -190,9 +197,7 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let attempt = self.run(run).map_or(0, |r| r.attempts(&step.id)) + 1;
-        // One key for all attempts of what may be repeated; a password drawn anew is another effect.
-        let generation = if step.idempotent { 0 } else { attempt };
-        let key = EffectKey::of(run, &step.id, generation);
+        let key = self.key_of(run, step, attempt);
         let patience = around.rules.lease
             + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
         let event = Event::Intended {
@@ -210,6 +215,41 @@ impl Person {
         }
         out.deeds.push(Deed::Effect { run, step: step.id.clone(), key, attempt, before, intended_at: around.now });
         Ok(())
+    }
+
+    /// One key for all attempts of what may be repeated. A password drawn anew is another effect, and so is the revoke
+    /// that follows it.
+    fn key_of(&self, run: RunId, step: &Step, attempt: u32) -> EffectKey {
+        let of_run = self.run(run);
+        let open = matches!(
+            self.state(run, &step.id),
+            StepState::Intended { .. } | StepState::Unknown { .. } | StepState::Backoff { .. }
+        );
+        if let (true, true, Some(intent)) = (step.idempotent, open, of_run.and_then(|r| r.intent(&step.id))) {
+            return intent.key;
+        }
+        let followed = step.follows.as_ref().and_then(|followed| of_run?.intent(followed));
+        let generation = match followed {
+            Some(followed) => followed.attempt,
+            None if step.idempotent => 0,
+            None => attempt,
+        };
+        EffectKey::of(run, &step.id, generation)
+    }
+
+    /// A repetition of what was begun: what cancels a claim ends it.
+    fn still_holds(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        claim: &task::Claim,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<bool, Illegal> {
+        let Some(why) = claim.risk_closed.as_ref().or(claim.target_changed.as_ref()) else { return Ok(true) };
+        let fault = Fault::refuse("OUST-T-CLAIM", format!("It is not repeated: {why}."));
+        self.failed(run, step, fault, None, around, out)?;
+        Ok(false)
     }
 
     /// A read, or a job for a human, that a human let go: its row is done with it.
@@ -316,12 +356,6 @@ impl Person {
             self.tasks.values().find(|t| t.run == Some(run) && t.rows.iter().any(|row| row.step == step.id.0));
         let Some(task) = now_binding.map(|t| t.id) else { return Ok(true) };
         let Some((of_run, _)) = self.spec(run, &step.id) else { return Ok(false) };
-        let is_claimed =
-            |row: &task::Row| row.step == step.id.0 && matches!(row.progress, task::Progress::Claimed { .. });
-        if step.idempotent && self.tasks[&task].rows.iter().any(is_claimed) {
-            // Sent under this claim before; a repetition is the same effect.
-            return Ok(true);
-        }
         let steps: Vec<String> = self.tasks[&task].rows.iter().map(|row| row.step.clone()).collect();
         let rows: Vec<(String, Value)> = steps
             .iter()
@@ -344,6 +378,12 @@ impl Person {
             browser_seen: (around.presence)(task),
         };
         let Some(row_task) = self.tasks.get_mut(&task) else { return Ok(false) };
+        let standing =
+            |row: &task::Row| row.step == step.id.0 && matches!(row.progress, task::Progress::Claimed { .. });
+        if row_task.rows.iter().any(standing) {
+            // Begun before, by us or by a predecessor that died: the claim stands until the row comes to its end.
+            return self.still_holds(run, step, &claim, around, out);
+        }
         let answer = row_task.apply(task::Event::Claim(Box::new(claim)), around.now);
         match answer {
             Ok(consequences) => {
@@ -362,12 +402,22 @@ impl Person {
                 }
                 Ok(claimed)
             }
-            Err(task::Refused::NotYet { .. } | task::Refused::TooLate { .. }) => Ok(false),
+            Err(task::Refused::NotYet { .. }) => {
+                if matches!(self.state(run, &step.id), StepState::Backoff { .. }) {
+                    let event = Event::Answered { step: step.id.clone(), task, verdict: Verdict::Go };
+                    self.record(out, around.now, run, event)?;
+                }
+                Ok(false)
+            }
+            Err(task::Refused::TooLate { .. }) => Ok(false),
             Err(refused) => {
                 let detail = json!({"task": task, "step": step.id, "why": refused.to_string()});
                 out.notes.push(Note { verb: "claim.refused", detail });
                 if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
                     let fault = Fault::refuse("OUST-T-CLAIM", refused.to_string());
+                    if is_reset(step) {
+                        self.tell_of_unchanged_password(&fault, around, out);
+                    }
                     self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
                 }
                 Ok(false)

@@ -54,7 +54,7 @@ pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 const READ_BACK_AFTER: [i64; 9] = [0, 1, 3, 10, 30, 60, 120, 300, 600];
 
 /// Refusals of a reset that say who can do it instead.
-pub(super) const BY_HAND: [&str; 4] = ["OUST-R-SYNCED", "OUST-R-GUEST", "OUST-R-FEDERATED", "OUST-R-PRIVILEGED"];
+const BY_HAND: [&str; 4] = ["OUST-R-SYNCED", "OUST-R-GUEST", "OUST-R-FEDERATED", "OUST-R-PRIVILEGED"];
 
 impl Person {
     /// Folds what came back.
@@ -236,7 +236,7 @@ impl Person {
         self.failed(run, step, fault, None, around, out)
     }
 
-    fn failed(
+    pub(super) fn failed(
         &mut self,
         run: RunId,
         step: &Step,
@@ -256,7 +256,20 @@ impl Person {
                 provably_no_effect: true,
             });
         }
+        let is_cancelled = fault.code == "OUST-T-CLAIM";
+        if step.action == RESET && retry_at.is_none() && !is_cancelled && !BY_HAND.contains(&fault.code.as_str()) {
+            self.tell_of_unchanged_password(&fault, around, out);
+        }
         self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at })
+    }
+
+    /// A reset that was approved and did not take place is not forgotten with its run.
+    pub(super) fn tell_of_unchanged_password(&mut self, fault: &Fault, around: &Around<'_>, out: &mut Output) {
+        let text = format!(
+            "{} ({}). The approved reset did not take place: the old password still works. Reset it by hand in the Entra admin centre and revoke the sessions again, then report this done.",
+            fault.message, fault.code
+        );
+        self.ask_beside("Reset the password by hand", text, around, out);
     }
 
     fn escalate(&mut self, run: RunId, step: &Step, fault: &Fault, around: &Around<'_>, out: &mut Output) {

@@ -24,6 +24,8 @@ pub struct Run {
     pub opened_at: Timestamp,
     pub satisfied: bool,
     pub signal: Value,
+    /// The trace of the signal that opened it.
+    pub traceparent: Option<String>,
     /// Results of steps by id, for conditions and later steps.
     pub results: BTreeMap<String, Value>,
     pub collect_started: Option<Timestamp>,
@@ -45,7 +47,8 @@ impl Run {
     /// # Errors
     /// `Illegal` when the entry is not `Opened` for this plan.
     pub fn open(id: RunId, case: CaseId, plan: Arc<Plan>, entry: &Entry) -> Result<Self, Illegal> {
-        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, .. } = &entry.event
+        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, traceparent, .. } =
+            &entry.event
         else {
             return Err(Illegal {
                 run: id,
@@ -67,6 +70,7 @@ impl Run {
             opened_at: entry.at,
             satisfied: *satisfied,
             signal: signal.clone(),
+            traceparent: traceparent.clone(),
             results: BTreeMap::new(),
             collect_started: None,
             collect_ended: false,
@@ -203,15 +207,20 @@ impl Run {
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
                     // An approval can be withdrawn, or lapse, for as long as its step has not begun (again).
-                    S::Ready { .. } | S::Parked { .. } | S::Backoff { .. } => {
-                        gate == Some(*task) && *verdict != Verdict::Go
-                    }
+                    S::Ready { .. } | S::Parked { .. } => gate == Some(*task) && *verdict != Verdict::Go,
+                    // Tried without effect, still approved: it waits for the reviewer's browser.
+                    S::Backoff { .. } => gate == Some(*task),
                     _ => false,
                 })?;
                 if *verdict == Verdict::Go {
                     self.gates.insert(step.clone(), *task);
                 }
                 Some((step.clone(), answered(*verdict, *task)))
+            }
+            Event::Again { step } => {
+                let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
+                self.expect(step, &entry.event, |s| follows && matches!(s, S::Done { .. } | S::Failed { .. }))?;
+                Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
                 let gated = self.plan.step(step).is_some_and(|s| s.approval.is_some() && s.class != EffectClass::Read);
@@ -222,10 +231,8 @@ impl Run {
                     _ => false,
                 })?;
                 self.attempts.insert(step.clone(), *attempt);
-                let intent =
-                    Intent { seq: self.len + 1, key: *key, attempt: *attempt, at: entry.at, before: before.clone() };
+                let intent = Intent { key: *key, attempt: *attempt, at: entry.at, before: before.clone() };
                 self.intents.insert(step.clone(), intent);
-                self.owe_again(step);
                 Some((
                     step.clone(),
                     S::Intended {
@@ -245,8 +252,7 @@ impl Run {
                     _ => false,
                 })?;
                 self.results.insert(step.0.clone(), result.clone());
-                let state = if self.is_outrun(step) { S::Todo } else { S::Done { at: entry.at, left_at: *left_at } };
-                Some((step.clone(), state))
+                Some((step.clone(), S::Done { at: entry.at, left_at: *left_at }))
             }
             Event::Failed { step, fault, retry_at } => {
                 self.expect(step, &entry.event, |s| {
@@ -277,21 +283,6 @@ impl Run {
         }
         self.len += 1;
         Ok(())
-    }
-
-    /// Law 3 binds each sending of a step: the revoke that was done for an earlier one is owed anew.
-    fn owe_again(&mut self, sent: &StepId) {
-        for step in self.plan.steps.iter().filter(|step| step.follows.as_ref() == Some(sent)) {
-            if let Some(state @ StepState::Done { .. }) = self.states.get_mut(&step.id) {
-                *state = StepState::Todo;
-            }
-        }
-    }
-
-    /// The step this one follows was sent again after this one was.
-    fn is_outrun(&self, step: &StepId) -> bool {
-        let followed = self.plan.step(step).and_then(|step| step.follows.as_ref()).and_then(|id| self.intents.get(id));
-        followed.zip(self.intents.get(step)).is_some_and(|(followed, mine)| followed.seq > mine.seq)
     }
 
     fn expect(&self, step: &StepId, event: &Event, allowed: impl Fn(&StepState) -> bool) -> Result<(), Illegal> {

@@ -29,7 +29,7 @@ pub fn after_turn(world: &mut World, before: &Person, out: &Output) {
         }
     }
     closed_runs_take_only_late_evidence(before, out);
-    settled_steps_stay(world);
+    settled_steps_stay(world, out);
     one_reset_at_a_time(world);
 }
 
@@ -64,25 +64,22 @@ fn closed_runs_take_only_late_evidence(before: &Person, out: &Output) {
 }
 
 /// Terminal states never change, but for the revoke that is owed anew because what it follows was sent again.
-fn settled_steps_stay(world: &mut World) {
+fn settled_steps_stay(world: &mut World, out: &Output) {
+    let again: BTreeSet<_> = out
+        .journal
+        .iter()
+        .filter_map(|(run, _, entry)| match &entry.event {
+            Event::Again { step } => Some((*run, step.clone())),
+            _ => None,
+        })
+        .collect();
     let mut now = BTreeMap::new();
     for run in &world.person.runs {
         for (step, state) in run.steps() {
             let place = (run.id, step.id.clone());
             if let Some(was) = world.settled.get(&place) {
-                let sent_again = step.follows.as_ref().and_then(|followed| {
-                    let (followed, mine) = (run.intent(followed)?, run.intent(&step.id)?);
-                    Some(
-                        followed.attempt > 1
-                            && followed.at >= world.person.doc.case.as_ref()?.opened_at
-                            && mine.attempt >= 1,
-                    )
-                });
-                assert!(
-                    *was == format!("{state:?}") || sent_again == Some(true),
-                    "{} was {was}, is {state:?}",
-                    step.id
-                );
+                let is_owed = again.contains(&place);
+                assert!(*was == format!("{state:?}") || is_owed, "{} was {was}, is {state:?}", step.id);
             }
             if state.is_settled() {
                 now.insert(place, format!("{state:?}"));

@@ -316,6 +316,7 @@ impl World {
             received_at: self.now,
             content: format!("content {}", self.signals),
             context: json!({"risk": "high"}),
+            traceparent: None,
             traces: Traces::default(),
             plan: plan_of(plan),
         };
