@@ -56,7 +56,8 @@ impl Storm {
             acks.fetch_add(1, Ordering::SeqCst);
             assert_eq!(ids.len(), 1);
             let mut all = ids.clone();
-            match dice.roll(20) {
+            let again = dice.roll(20);
+            match again {
                 // The sender did not believe the answer.
                 0 => assert_eq!(self.deliver(site, &id, body.as_bytes(), &mut promised).await, ids, "the same ids"),
                 // Another road brings the same story under another id.
@@ -66,7 +67,7 @@ impl Storm {
                 }
                 _ => {}
             }
-            promised.redelivered += usize::from(all.len() > 1);
+            promised.redelivered += usize::from(again < 2);
             promised.signals.extend(all.into_iter().map(|id| (id, person, activity)));
         }
         promised
@@ -142,6 +143,13 @@ impl Storm {
             twin.fault(plan);
         }
         let site = Site::new(&base);
+        // Microsoft allows one read of risk a second: with it every storm would take its full 20 s of collecting.
+        for entry in std::fs::read_dir(site.path("playbooks")).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a text");
+            let slow = |line: &&str| !["read_sign_ins", "window: ", "read_risk"].iter().any(|word| line.contains(word));
+            std::fs::write(&path, text.lines().filter(slow).collect::<Vec<_>>().join("\n")).expect("written");
+        }
         let first = site.serve().await;
         let reader = site.token();
         let (acks, poured) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -225,6 +233,17 @@ impl Aftermath {
         self.effects.iter().map(|effect| u64::from(effect.attempt) - 1).sum()
     }
 
+    /// Failures that the journals record, by their code.
+    fn failures(&self) -> BTreeMap<&str, usize> {
+        let mut failures = BTreeMap::new();
+        for entry in self.runs.iter().flat_map(|(_, journal)| journal) {
+            if let Event::Failed { fault, .. } | Event::Unknown { fault, .. } = &entry.event {
+                *failures.entry(fault.code.as_str()).or_default() += 1;
+            }
+        }
+        failures
+    }
+
     fn tally(&self, storm: &Storm) -> String {
         let revokes = self.twin.counters().verb(REVOKE);
         let mut words: BTreeMap<&str, usize> = BTreeMap::new();
@@ -241,7 +260,7 @@ impl Aftermath {
         format!(
             "{} signals for {} people, {again} told twice, {retries} attempts repeated, {} kills -9 (seed {})\n\
              signals answered {}, outcomes {words:?}\n\
-             runs {}, effect keys {}, revoke calls {} (applied {}), repeated intents {}\n\
+             runs {}, effect keys {}, revoke calls {} (applied {}), repeated intents {}, failures {:?}\n\
              restart to ready: {}; to the first call about a person: {}",
             storm.signals,
             storm.people,
@@ -253,6 +272,7 @@ impl Aftermath {
             revokes.received,
             revokes.applied,
             self.repeats(),
+            self.failures(),
             ms(&self.rage.ready),
             ms(&self.rage.calls),
         )
