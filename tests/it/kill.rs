@@ -162,7 +162,14 @@ impl Storm {
         let (promised, mut rage) =
             futures_util::future::join(senders, self.rage(&site, &twin, first, &acks, &poured)).await;
         let poured_after = begun.elapsed();
-        reader.drained().await;
+        let store = rusqlite::Connection::open(site.path("oust.db")).expect("the file");
+        let open = "SELECT (SELECT count(*) FROM people WHERE urgent) + (SELECT count(*) FROM effects WHERE state <> 'applied')";
+        until_async("every effect to have its outcome", async || {
+            reader.drained().await;
+            store.query_row(open, [], |row| row.get::<_, i64>(0)).expect("a count") == 0
+        })
+        .await;
+        drop(store);
         // A reset, had one been prepared, would be in the hands of this process: it ends in order.
         let status = rage.last.take().expect("it runs").terminate().await;
         assert!(status.success(), "{status}\n{}", site.log());

@@ -1,8 +1,9 @@
 //! The binary as an operator runs it: a folder with a plain `oust.yaml`, processes, and senders that sign.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -172,7 +173,11 @@ impl Site {
         let dir = tempfile::tempdir().expect("a folder");
         let listen = free_address();
         let tenant = twin::Config::default();
-        let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("written");
+        let put = |name: &str, text: &str| {
+            let mut file = OpenOptions::new();
+            let mut file = file.write(true).create_new(true).mode(0o600).open(dir.path().join(name)).expect("a file");
+            file.write_all(text.as_bytes()).expect("written");
+        };
         put("graph.secret", &tenant.client_secret);
         put("sentinel.secret", SECRET);
         put("graph.state", CLIENT_STATE);
