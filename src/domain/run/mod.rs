@@ -144,6 +144,10 @@ pub enum Event {
         fault: Fault,
         verify_at: Option<Timestamp>,
     },
+    /// What this revoke follows was sent once more: so must the revoke be (law 3).
+    Again {
+        step: StepId,
+    },
     /// Read back after the fact: the effect holds.
     Verified {
         step: StepId,
