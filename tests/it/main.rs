@@ -10,6 +10,8 @@ mod http;
 
 mod playbooks;
 
+mod scenarios;
+
 mod sources;
 
 mod step_matrix;
