@@ -1,6 +1,7 @@
 //! The process environment: the only place that reads it. Everything else gets its values from here.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Variables with the prefix `OUST_` that override a scalar of `oust.yaml`, and the key each one stands for.
 pub const OVERRIDES: &[(&str, &[&str])] = &[
@@ -20,6 +21,14 @@ pub const OVERRIDES: &[(&str, &[&str])] = &[
 
 /// Names the file to read; an option on the command line wins over it.
 pub const CONFIG: &str = "OUST_CONFIG";
+
+/// This very program, to be started again as a child.
+///
+/// # Errors
+/// The system does not say.
+pub fn executable() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}
 
 /// A snapshot of the environment. `Debug` shows names only: values may be secrets.
 #[derive(Clone, Default)]
