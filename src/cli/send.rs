@@ -95,7 +95,7 @@ impl Send {
 }
 
 /// Signs as the first way of the source's `auth` wants it.
-fn signed(request: RequestBuilder, source: &Source, body: &[u8]) -> Result<RequestBuilder, Failure> {
+pub(super) fn signed(request: RequestBuilder, source: &Source, body: &[u8]) -> Result<RequestBuilder, Failure> {
     if matches!(source.kind, Kind::Graph { .. }) {
         return Ok(request);
     }

@@ -102,16 +102,18 @@ impl Inner {
         if let (Some(identity), Some(_)) = (&task.identity, task.case) {
             self.tell(identity, Message::Wake, None);
         }
-        if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
-            if let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
-                let mut released = self.released.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                released.insert(tenant.clone(), self.now());
-                drop(released);
-                if let Err(error) = self.wake_parked(Some(&tenant)).await {
-                    self.telemetry.store_error("parked.wake", &error);
-                }
+        let released = task.kind == Kind::Release && matches!(task.state, State::Executed { .. });
+        if released && let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
+            self.release(&tenant);
+            if let Err(error) = self.wake_parked(Some(&tenant)).await {
+                self.telemetry.store_error("parked.wake", &error);
             }
         }
+    }
+
+    fn release(&self, tenant: &TenantName) {
+        let mut released = self.released.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        released.insert(tenant.clone(), self.now());
     }
 
     async fn tenant_of_storm(&self, id: TaskId) -> Result<Option<TenantName>, store::Error> {

@@ -33,7 +33,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn queued(claim: Claim) -> Self {
-        Self { signal: claim.signal.clone(), origin: Origin::Queue(claim), attempt: 0 }
+        Self { signal: claim.signal.clone(), origin: Origin::Queue(Box::new(claim)), attempt: 0 }
     }
 
     pub(super) fn waiting(waiting: Waiting) -> Self {
@@ -114,6 +114,7 @@ impl Inner {
             received_at: held.signal.received_at,
             content: finding.content.clone(),
             context: signal_context(&held.signal),
+            traceparent: held.signal.traceparent.clone(),
             traces: traces(&held.signal),
             plan: PlanRef { hash: entry.pinned.hash.clone(), plan },
         };

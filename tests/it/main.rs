@@ -12,6 +12,8 @@ mod playbooks;
 
 mod sources;
 
+mod step_matrix;
+
 mod store;
 
 mod support;

@@ -3,13 +3,19 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::super::guard::{self, Parking, Ruling};
 use super::super::ids::RunId;
+<<<<<<< HEAD
+use super::super::ledger::Fault;
+use super::super::plan::{Phase, REVOKE, Step, StepId};
+use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
+=======
 use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{EffectClass, MANUAL, Phase, REVOKE, Step, StepId};
-use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
+use super::super::run::{End, Event, Illegal, Mode, Run, StepState, Verdict};
+>>>>>>> h-playbook
 use super::super::task;
-use super::ask::{about, is_reset, manual_text};
+use super::ask::is_reset;
+use super::attempt::is_busy;
 use super::{Around, Deed, LastCase, Note, Output, Person};
 
 /// The pseudo step under which a read-back runs.
@@ -83,16 +89,16 @@ impl Person {
         })
     }
 
-    fn spec(&self, run: RunId, step: &StepId) -> Option<(&Run, &Step)> {
+    pub(super) fn spec(&self, run: RunId, step: &StepId) -> Option<(&Run, &Step)> {
         let run = self.run(run)?;
         Some((run, run.plan.step(step)?))
     }
 
-    fn state(&self, run: RunId, step: &StepId) -> StepState {
+    pub(super) fn state(&self, run: RunId, step: &StepId) -> StepState {
         self.run(run).map_or(StepState::Todo, |r| r.state(step).clone())
     }
 
-    fn steps_of(&self, run: RunId, wanted: impl Fn(Phase) -> bool) -> Vec<Step> {
+    pub(super) fn steps_of(&self, run: RunId, wanted: impl Fn(Phase) -> bool) -> Vec<Step> {
         self.run(run).map_or_else(Vec::new, |r| r.plan.steps.iter().filter(|s| wanted(s.phase)).cloned().collect())
     }
 
@@ -115,7 +121,7 @@ impl Person {
                         }
                     }
                 }
-                StepState::Todo => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 _ => self.attempt(run, &step, is_first, around, out)?,
             }
             let first_try = self.run(run).is_some_and(|r| r.attempts(&step.id) <= 1);
@@ -245,7 +251,7 @@ impl Person {
                 break;
             }
             match self.state(run, &step.id) {
-                StepState::Todo if step.follows.is_some() => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 StepState::Todo if !self.may_be_judged(run, &step) => {}
                 StepState::Todo | StepState::Ready { .. }
                     if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
@@ -267,13 +273,22 @@ impl Person {
     /// The revoke that law 3 requires after a step: sent once that step was sent, whatever became of it.
     fn follow(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(followed) = &step.follows else { return Ok(()) };
+        let mine = self.state(run, &step.id);
+        if mine != StepState::Todo && !mine.is_settled() {
+            return self.attempt(run, step, false, around, out);
+        }
         let state = self.state(run, followed);
-        let was_sent = self.run(run).is_some_and(|r| r.was_attempted(followed));
-        match state {
-            StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. } if was_sent => {
+        let sent = self.run(run).and_then(|r| r.intent(followed));
+        match (state, sent) {
+            (StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. }, Some(sent)) => {
+                let since = EffectKey::of(run, &step.id, sent.attempt);
+                let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
+                if mine.is_settled() && revoked.is_some_and(|key| key != since) {
+                    self.record(out, around.now, run, Event::Again { step: step.id.clone() })?;
+                }
                 self.attempt(run, step, false, around, out)
             }
-            state if state.is_settled() => {
+            (state, None) if state.is_settled() && mine == StepState::Todo => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })
             }
@@ -282,7 +297,13 @@ impl Person {
     }
 
     /// Evaluates `when`. False: skipped; an error: a task, and the run goes on.
-    fn admits(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<bool, Illegal> {
+    pub(super) fn admits(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<bool, Illegal> {
         let Some(when) = &step.when else { return Ok(true) };
         match around.conditions.holds(when, &self.context(run)) {
             Ok(true) => Ok(true),
@@ -315,6 +336,8 @@ impl Person {
         json!({"signal": run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
     }
 
+<<<<<<< HEAD
+=======
     /// Takes a step as far as it can go now: guard, join, fresh read, claim, intent.
     fn attempt(
         &mut self,
@@ -471,9 +494,7 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let attempt = self.run(run).map_or(0, |r| r.attempts(&step.id)) + 1;
-        // One key for all attempts of what may be repeated; a password drawn anew is another effect.
-        let generation = if step.idempotent { 0 } else { attempt };
-        let key = EffectKey::of(run, &step.id, generation);
+        let key = self.key_of(run, step, attempt);
         let patience = around.rules.lease
             + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
         let event = Event::Intended {
@@ -491,6 +512,26 @@ impl Person {
         }
         out.deeds.push(Deed::Effect { run, step: step.id.clone(), key, attempt, before, intended_at: around.now });
         Ok(())
+    }
+
+    /// One key for all attempts of what may be repeated. A password drawn anew is another effect, and so is the revoke
+    /// that follows it.
+    fn key_of(&self, run: RunId, step: &Step, attempt: u32) -> EffectKey {
+        let of_run = self.run(run);
+        let open = matches!(
+            self.state(run, &step.id),
+            StepState::Intended { .. } | StepState::Unknown { .. } | StepState::Backoff { .. }
+        );
+        if let (true, true, Some(intent)) = (step.idempotent, open, of_run.and_then(|r| r.intent(&step.id))) {
+            return intent.key;
+        }
+        let followed = step.follows.as_ref().and_then(|followed| of_run?.intent(followed));
+        let generation = match followed {
+            Some(followed) => followed.attempt,
+            None if step.idempotent => 0,
+            None => attempt,
+        };
+        EffectKey::of(run, &step.id, generation)
     }
 
     fn tell_of_refusal(&mut self, step: &Step, reason: &str, around: &Around<'_>, out: &mut Output) {
@@ -581,6 +622,11 @@ impl Person {
             browser_seen: (around.presence)(task),
         };
         let Some(row_task) = self.tasks.get_mut(&task) else { return Ok(false) };
+        let standing = |row: &task::Row| row.step == step.id.0 && matches!(row.progress, task::Progress::Claimed { .. });
+        if row_task.rows.iter().any(standing) {
+            // Begun before, by us or by a predecessor that died: the claim stands until the row comes to its end.
+            return self.still_holds(run, step, &claim, around, out);
+        }
         let answer = row_task.apply(task::Event::Claim(Box::new(claim)), around.now);
         match answer {
             Ok(_) => {
@@ -588,7 +634,14 @@ impl Person {
                 let claimed = matches!(row_task.state, task::State::Claimed { .. });
                 Ok(claimed)
             }
-            Err(task::Refused::NotYet { .. } | task::Refused::TooLate { .. }) => Ok(false),
+            Err(task::Refused::NotYet { .. }) => {
+                if matches!(self.state(run, &step.id), StepState::Backoff { .. }) {
+                    let event = Event::Answered { step: step.id.clone(), task, verdict: Verdict::Go };
+                    self.record(out, around.now, run, event)?;
+                }
+                Ok(false)
+            }
+            Err(task::Refused::TooLate { .. }) => Ok(false),
             Err(refused) => {
                 let detail = json!({"task": task, "step": step.id, "why": refused.to_string()});
                 out.notes.push(Note { verb: "claim.refused", detail });
@@ -601,6 +654,22 @@ impl Person {
         }
     }
 
+    /// A repetition of what was begun: what cancels a claim ends it.
+    fn still_holds(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        claim: &task::Claim,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<bool, Illegal> {
+        let Some(why) = claim.risk_closed.as_ref().or(claim.target_changed.as_ref()) else { return Ok(true) };
+        let fault = Fault::refuse("OUST-T-CLAIM", format!("It is not repeated: {why}."));
+        self.failed(run, step, fault, None, around, out)?;
+        Ok(false)
+    }
+
+>>>>>>> h-playbook
     fn close_run(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(mine) = self.run(run).filter(|r| r.is_open() && r.collect_ended) else { return Ok(()) };
         if !mine.steps().all(|(_, state)| state.is_settled()) {
@@ -614,6 +683,12 @@ impl Person {
         } else {
             (End::Finished, "every step is settled")
         };
+        for task in self.tasks.values_mut().filter(|task| task.run == Some(run)) {
+            let before = task.revision;
+            if task.apply(task::Event::GivenUp, around.now).is_ok() && task.revision != before {
+                out.tasks.insert(task.id);
+            }
+        }
         self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })
     }
 
@@ -635,9 +710,4 @@ impl Person {
             out.case_closed = Some(case);
         }
     }
-}
-
-/// True when a step is being performed, or is about to be by this very output.
-fn is_busy(run: RunId, step: &StepId, around: &Around<'_>, out: &Output) -> bool {
-    around.running.contains(&(run, step.clone())) || out.deeds.iter().any(|deed| deed.is_of(run, step))
 }

@@ -1,15 +1,16 @@
-//! A run: one execution of one pinned plan, as a journal of events.
-//!
-//! `apply` folds an event into the state and refuses what may not happen; live execution and recovery use the same
-//! function. What to do next is decided one level up (`person`), because steps of several runs of one person meet.
+//! The machine: folds a journal, one entry after the other, and refuses what may not follow.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+<<<<<<< HEAD:src/domain/run/machine.rs
+use super::super::ids::{CaseId, RunId, SignalId, TaskId};
+use super::super::plan::{EffectClass, OnFailure, Phase, Plan, Step, StepId};
+use super::{End, Entry, Event, Illegal, Intent, Mode, StepState, Verdict};
+=======
 use super::ids::{CaseId, RunId, SignalId, TaskId};
 use super::ledger::{EffectKey, Fault};
 use super::plan::{EffectClass, OnFailure, Phase, Plan, Step, StepId};
@@ -138,6 +139,10 @@ pub enum Event {
         fault: Fault,
         verify_at: Option<Timestamp>,
     },
+    /// What this revoke follows was sent once more: so must the revoke be (law 3).
+    Again {
+        step: StepId,
+    },
     /// Read back after the fact: the effect holds.
     Verified {
         step: StepId,
@@ -262,6 +267,7 @@ pub struct Intent {
     /// What was read before it, for verification.
     pub before: Value,
 }
+>>>>>>> h-playbook:src/domain/run.rs
 
 /// One execution of one pinned plan.
 #[derive(Debug, Clone)]
@@ -277,6 +283,8 @@ pub struct Run {
     pub opened_at: Timestamp,
     pub satisfied: bool,
     pub signal: Value,
+    /// The trace of the signal that opened it.
+    pub traceparent: Option<String>,
     /// Results of steps by id, for conditions and later steps.
     pub results: BTreeMap<String, Value>,
     pub collect_started: Option<Timestamp>,
@@ -296,7 +304,8 @@ impl Run {
     /// # Errors
     /// `Illegal` when the entry is not `Opened` for this plan.
     pub fn open(id: RunId, case: CaseId, plan: Arc<Plan>, entry: &Entry) -> Result<Self, Illegal> {
-        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, .. } = &entry.event
+        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, traceparent, .. } =
+            &entry.event
         else {
             return Err(Illegal {
                 run: id,
@@ -318,6 +327,7 @@ impl Run {
             opened_at: entry.at,
             satisfied: *satisfied,
             signal: signal.clone(),
+            traceparent: traceparent.clone(),
             results: BTreeMap::new(),
             collect_started: None,
             collect_ended: false,
@@ -448,10 +458,19 @@ impl Run {
             Event::Answered { step, task, verdict } => {
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
+                    // Tried without effect, still approved: it waits for the reviewer's browser.
+                    S::Backoff { .. } => *verdict == Verdict::Go,
                     S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
                     _ => false,
                 })?;
                 Some((step.clone(), answered(*verdict, *task)))
+            }
+            Event::Again { step } => {
+                let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
+                self.expect(step, &entry.event, |s| {
+                    follows && matches!(s, S::Done { .. } | S::Failed { .. } | S::Refused { .. })
+                })?;
+                Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
                 let gated = self.plan.step(step).is_some_and(|s| s.approval.is_some() && s.class != EffectClass::Read);
