@@ -13,7 +13,8 @@ use super::{app_with, eventually, lasting_twin, open, outcome, revoked, the, vot
 use crate::support::{App, Setup};
 
 async fn pause(app: &App) {
-    let pause = oust::http::Pause { by: "operator:op".into(), reason: Some("change freeze".into()), at: Timestamp::now() };
+    let pause =
+        oust::http::Pause { by: "operator:op".into(), reason: Some("change freeze".into()), at: Timestamp::now() };
     app.store.commit(Lane::Containment, pause.batch()).await.expect("durable");
 }
 
