@@ -350,11 +350,6 @@ impl Person {
         self.failed(run, step, fault, None, around, out)?;
         Ok(false)
     }
-
-    /// True when a step is being performed, or is about to be by this very output.
-    pub(super) fn is_busy(run: RunId, step: &StepId, around: &Around<'_>, out: &Output) -> bool {
-        around.running.contains(&(run, step.clone())) || out.deeds.iter().any(|deed| deed.is_of(run, step))
-    }
 }
 
 /// True when a step is being performed, or is about to be by this very output.
