@@ -64,6 +64,9 @@ pub(super) enum Back {
     Prepared { run: RunId, step: StepId, before: Value },
 }
 
+/// Something is due and cannot be done yet: pause before the next look.
+const OVERDUE: Duration = Duration::from_millis(200);
+
 /// A lane that ends as soon as it may keeps its person in memory for this long, for timers of the retry policy.
 const LINGER: SignedDuration = SignedDuration::from_secs(2);
 
@@ -168,7 +171,12 @@ impl Lane {
     /// Waits for something to do; gathers all that is there. False when there will be nothing any more.
     async fn wait(&mut self, messages: &mut Vec<Message>, backs: &mut Vec<Back>) -> bool {
         let now = self.inner.now();
-        let timer = self.next_wake().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
+        let timer = self.next_wake().and_then(|at| match Duration::try_from(at.duration_since(now)) {
+            Ok(wait) if !wait.is_zero() => Some(wait),
+            // Overdue: a call in flight ends it, or something outside does; looked at again, without spinning.
+            _ if !self.calls.is_empty() => None,
+            _ => Some(OVERDUE),
+        });
         let stop = self.inner.stop.clone();
         let killed = self.inner.killed.clone();
         tokio::select! {

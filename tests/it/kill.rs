@@ -389,8 +389,7 @@ async fn a_thousand_signals_survive_kill_9_at_random_moments() {
 async fn kill_9_and_a_failing_graph_together_lose_nothing_either() {
     let storm = Storm { seed: 11, signals: 200, people: 50, senders: 8, kills: 4 };
     let plan = |every: u64, fault: Fault| Plan { every: Some(every), ..Plan::on(REVOKE, fault) };
-    let plans =
-        vec![plan(7, Fault::LostReply), plan(11, Fault::status(503)), plan(13, Fault::status(429))];
+    let plans = vec![plan(7, Fault::LostReply), plan(11, Fault::status(503)), plan(13, Fault::status(429))];
     let aftermath = storm.blow(plans).await;
     assert!(aftermath.twin.faults().iter().all(|plan| plan.hit > 0), "every fault was met");
     aftermath.holds(&storm);

@@ -16,6 +16,8 @@ mod process;
 
 mod serve;
 
+mod scenarios;
+
 mod sources;
 
 mod step_matrix;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::ids::RunId;
-use super::super::ledger::Fault;
+use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{Phase, REVOKE, Step, StepId};
 use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
@@ -115,7 +115,7 @@ impl Person {
                         }
                     }
                 }
-                StepState::Todo => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 _ => self.attempt(run, &step, is_first, around, out)?,
             }
             let first_try = self.run(run).is_some_and(|r| r.attempts(&step.id) <= 1);
@@ -245,7 +245,7 @@ impl Person {
                 break;
             }
             match self.state(run, &step.id) {
-                StepState::Todo if step.follows.is_some() => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 StepState::Todo if !self.may_be_judged(run, &step) => {}
                 StepState::Todo | StepState::Ready { .. }
                     if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
@@ -267,13 +267,22 @@ impl Person {
     /// The revoke that law 3 requires after a step: sent once that step was sent, whatever became of it.
     fn follow(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(followed) = &step.follows else { return Ok(()) };
+        let mine = self.state(run, &step.id);
+        if mine != StepState::Todo && !mine.is_settled() {
+            return self.attempt(run, step, false, around, out);
+        }
         let state = self.state(run, followed);
-        let was_sent = self.run(run).is_some_and(|r| r.was_attempted(followed));
-        match state {
-            StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. } if was_sent => {
+        let sent = self.run(run).and_then(|r| r.intent(followed));
+        match (state, sent) {
+            (StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. }, Some(sent)) => {
+                let since = EffectKey::of(run, &step.id, sent.attempt);
+                let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
+                if mine.is_settled() && revoked.is_some_and(|key| key != since) {
+                    self.record(out, around.now, run, Event::Again { step: step.id.clone() })?;
+                }
                 self.attempt(run, step, false, around, out)
             }
-            state if state.is_settled() => {
+            (state, None) if state.is_settled() && mine == StepState::Todo => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })
             }
@@ -334,6 +343,12 @@ impl Person {
         } else {
             (End::Finished, "every step is settled")
         };
+        for task in self.tasks.values_mut().filter(|task| task.run == Some(run)) {
+            let before = task.revision;
+            if task.apply(task::Event::GivenUp, around.now).is_ok() && task.revision != before {
+                out.tasks.insert(task.id);
+            }
+        }
         self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })
     }
 

@@ -7,7 +7,7 @@ use super::super::guard::{self, Parking, Ruling};
 use super::super::ids::RunId;
 use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{EffectClass, MANUAL, REVOKE, Step, StepId};
-use super::super::run::{Event, Illegal, StepState};
+use super::super::run::{Event, Illegal, StepState, Verdict};
 use super::super::task;
 use super::ask::{about, is_reset, manual_text};
 use super::{Around, Deed, Note, Output, Person};
@@ -169,9 +169,7 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let attempt = self.run(run).map_or(0, |r| r.attempts(&step.id)) + 1;
-        // One key for all attempts of what may be repeated; a password drawn anew is another effect.
-        let generation = if step.idempotent { 0 } else { attempt };
-        let key = EffectKey::of(run, &step.id, generation);
+        let key = self.key_of(run, step, attempt);
         let patience = around.rules.lease
             + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
         let event = Event::Intended {
@@ -189,6 +187,26 @@ impl Person {
         }
         out.deeds.push(Deed::Effect { run, step: step.id.clone(), key, attempt, before, intended_at: around.now });
         Ok(())
+    }
+
+    /// One key for all attempts of what may be repeated. A password drawn anew is another effect, and so is the revoke
+    /// that follows it.
+    fn key_of(&self, run: RunId, step: &Step, attempt: u32) -> EffectKey {
+        let of_run = self.run(run);
+        let open = matches!(
+            self.state(run, &step.id),
+            StepState::Intended { .. } | StepState::Unknown { .. } | StepState::Backoff { .. }
+        );
+        if let (true, true, Some(intent)) = (step.idempotent, open, of_run.and_then(|r| r.intent(&step.id))) {
+            return intent.key;
+        }
+        let followed = step.follows.as_ref().and_then(|followed| of_run?.intent(followed));
+        let generation = match followed {
+            Some(followed) => followed.attempt,
+            None if step.idempotent => 0,
+            None => attempt,
+        };
+        EffectKey::of(run, &step.id, generation)
     }
 
     fn tell_of_refusal(&mut self, step: &Step, reason: &str, around: &Around<'_>, out: &mut Output) {
@@ -285,6 +303,12 @@ impl Person {
             browser_seen: (around.presence)(task),
         };
         let Some(row_task) = self.tasks.get_mut(&task) else { return Ok(false) };
+        let standing =
+            |row: &task::Row| row.step == step.id.0 && matches!(row.progress, task::Progress::Claimed { .. });
+        if row_task.rows.iter().any(standing) {
+            // Begun before, by us or by a predecessor that died: the claim stands until the row comes to its end.
+            return self.still_holds(run, step, &claim, around, out);
+        }
         let answer = row_task.apply(task::Event::Claim(Box::new(claim)), around.now);
         match answer {
             Ok(_) => {
@@ -292,7 +316,14 @@ impl Person {
                 let claimed = matches!(row_task.state, task::State::Claimed { .. });
                 Ok(claimed)
             }
-            Err(task::Refused::NotYet { .. } | task::Refused::TooLate { .. }) => Ok(false),
+            Err(task::Refused::NotYet { .. }) => {
+                if matches!(self.state(run, &step.id), StepState::Backoff { .. }) {
+                    let event = Event::Answered { step: step.id.clone(), task, verdict: Verdict::Go };
+                    self.record(out, around.now, run, event)?;
+                }
+                Ok(false)
+            }
+            Err(task::Refused::TooLate { .. }) => Ok(false),
             Err(refused) => {
                 let detail = json!({"task": task, "step": step.id, "why": refused.to_string()});
                 out.notes.push(Note { verb: "claim.refused", detail });
@@ -303,6 +334,21 @@ impl Person {
                 Ok(false)
             }
         }
+    }
+
+    /// A repetition of what was begun: what cancels a claim ends it.
+    fn still_holds(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        claim: &task::Claim,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<bool, Illegal> {
+        let Some(why) = claim.risk_closed.as_ref().or(claim.target_changed.as_ref()) else { return Ok(true) };
+        let fault = Fault::refuse("OUST-T-CLAIM", format!("It is not repeated: {why}."));
+        self.failed(run, step, fault, None, around, out)?;
+        Ok(false)
     }
 }
 

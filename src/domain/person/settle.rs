@@ -222,7 +222,7 @@ impl Person {
         self.failed(run, step, fault, None, around, out)
     }
 
-    fn failed(
+    pub(super) fn failed(
         &mut self,
         run: RunId,
         step: &Step,
@@ -243,6 +243,13 @@ impl Person {
                     provably_no_effect: true,
                 });
             }
+        }
+        if step.action == RESET && retry_at.is_none() && fault.code != "OUST-T-CLAIM" {
+            let text = format!(
+                "{} ({}). The approved reset did not take place: the old password still works. Reset it by hand in the Entra admin centre and revoke the sessions again, then report this done.",
+                fault.message, fault.code
+            );
+            self.ask_beside("Reset the password by hand", text, around, out);
         }
         self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at })
     }

@@ -24,6 +24,8 @@ pub struct Run {
     pub opened_at: Timestamp,
     pub satisfied: bool,
     pub signal: Value,
+    /// The trace of the signal that opened it.
+    pub traceparent: Option<String>,
     /// Results of steps by id, for conditions and later steps.
     pub results: BTreeMap<String, Value>,
     pub collect_started: Option<Timestamp>,
@@ -43,7 +45,8 @@ impl Run {
     /// # Errors
     /// `Illegal` when the entry is not `Opened` for this plan.
     pub fn open(id: RunId, case: CaseId, plan: Arc<Plan>, entry: &Entry) -> Result<Self, Illegal> {
-        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, .. } = &entry.event
+        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, traceparent, .. } =
+            &entry.event
         else {
             return Err(Illegal {
                 run: id,
@@ -65,6 +68,7 @@ impl Run {
             opened_at: entry.at,
             satisfied: *satisfied,
             signal: signal.clone(),
+            traceparent: traceparent.clone(),
             results: BTreeMap::new(),
             collect_started: None,
             collect_ended: false,
@@ -195,10 +199,19 @@ impl Run {
             Event::Answered { step, task, verdict } => {
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
+                    // Tried without effect, still approved: it waits for the reviewer's browser.
+                    S::Backoff { .. } => *verdict == Verdict::Go,
                     S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
                     _ => false,
                 })?;
                 Some((step.clone(), answered(*verdict, *task)))
+            }
+            Event::Again { step } => {
+                let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
+                self.expect(step, &entry.event, |s| {
+                    follows && matches!(s, S::Done { .. } | S::Failed { .. } | S::Refused { .. })
+                })?;
+                Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
                 let gated = self.plan.step(step).is_some_and(|s| s.approval.is_some() && s.class != EffectClass::Read);

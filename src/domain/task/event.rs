@@ -88,6 +88,8 @@ pub enum Event {
     Failed { step: String, fence: u64, reason: String, provably_no_effect: bool },
     /// The call left and no answer came.
     Unknown { step: String, fence: u64 },
+    /// The run is over: what was not begun, or failed, is not tried again.
+    GivenUp,
     /// An unknown effect was verified.
     Verified { step: String, applied: bool },
     /// The recipient's browser takes the ciphertext; again as often as it likes until the time is up.

@@ -40,6 +40,7 @@ impl Task {
             Event::Executed { step, fence } => self.executed(&step, fence, now),
             Event::Failed { step, fence, reason, provably_no_effect: true } => self.failed(&step, fence, reason, now),
             Event::Failed { step, fence, .. } | Event::Unknown { step, fence } => self.unknown(&step, fence, now),
+            Event::GivenUp => Ok(self.given_up(now)),
             Event::Verified { step, applied } => self.verified(&step, applied, now),
             Event::Fetched { by, key } => self.fetched(&by, &key, now),
             Event::Acknowledged { by, key } => self.acknowledged(&by, &key, now),
@@ -336,6 +337,21 @@ impl Task {
             consequences.push(Consequence::Undone { why: format!("{step} failed") });
         }
         consequences
+    }
+
+    /// The run is over.
+    fn given_up(&mut self, now: Timestamp) -> Vec<Consequence> {
+        if self.approval.is_some() {
+            let by = "run".to_owned();
+            let reason = "the run ended without it".to_owned();
+            let withheld = self.rows.iter().any(|row| matches!(row.progress, Progress::Waiting));
+            if withheld && let Ok(undone) = self.withdraw(State::Cancelled { at: now, by, reason }, now) {
+                return undone;
+            }
+            self.withhold_rest(now);
+            self.settle(now);
+        }
+        Vec::new()
     }
 
     // ── reveal ──

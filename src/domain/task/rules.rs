@@ -145,17 +145,22 @@ impl Task {
             None => self.state = to,
             Some(approval) => {
                 approval.withdrawn = Some(to);
-                for row in &mut self.rows {
-                    match &mut row.progress {
-                        Progress::Failed { may_retry, .. } => *may_retry = false,
-                        waiting @ Progress::Waiting => *waiting = Progress::Skipped { at: now },
-                        _ => {}
-                    }
-                }
+                self.withhold_rest(now);
                 self.settle(now);
             }
         }
         Ok(vec![Consequence::Undone { why }, Consequence::Wake])
+    }
+
+    /// Nothing more is begun.
+    pub(super) fn withhold_rest(&mut self, now: Timestamp) {
+        for row in &mut self.rows {
+            match &mut row.progress {
+                Progress::Failed { may_retry, .. } => *may_retry = false,
+                waiting @ Progress::Waiting => *waiting = Progress::Skipped { at: now },
+                _ => {}
+            }
+        }
     }
 
     /// The state of an approved task follows from its rows: first what somebody must look at, last how it ended.
