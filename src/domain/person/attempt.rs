@@ -424,21 +424,6 @@ impl Person {
             }
         }
     }
-
-    /// A repetition of what was begun: what cancels a claim ends it.
-    fn still_holds(
-        &mut self,
-        run: RunId,
-        step: &Step,
-        claim: &task::Claim,
-        around: &Around<'_>,
-        out: &mut Output,
-    ) -> Result<bool, Illegal> {
-        let Some(why) = claim.risk_closed.as_ref().or(claim.target_changed.as_ref()) else { return Ok(true) };
-        let fault = Fault::refuse("OUST-T-CLAIM", format!("It is not repeated: {why}."));
-        self.failed(run, step, fault, None, around, out)?;
-        Ok(false)
-    }
 }
 
 /// True when a step is being performed, or is about to be by this very output.
