@@ -37,6 +37,7 @@ impl Person {
                 break;
             }
         }
+        self.close_rows(around, out);
         self.close_case(around, out);
         let reading = self.doc.read_back.as_ref().filter(|reading| reading.next_at <= around.now);
         if let Some(reading) = reading
@@ -139,6 +140,7 @@ impl Person {
             self.collect(run, around, out)?;
         }
         if self.run(run).is_some_and(|r| r.collect_ended) {
+            self.read_late(run, around, out)?;
             self.raise_all(run, around, out)?;
             self.execute(run, around, out)?;
         }
@@ -174,6 +176,16 @@ impl Person {
         if ended {
             self.record(out, around.now, run, Event::CollectEnded)?;
             self.tell_of_guest(run, around, out);
+        }
+        Ok(())
+    }
+
+    /// A read that a human let go after collect had ended.
+    fn read_late(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        for step in self.steps_of(run, |phase| phase == Phase::Collect) {
+            if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
+                self.attempt(run, &step, false, around, out)?;
+            }
         }
         Ok(())
     }
@@ -272,17 +284,17 @@ impl Person {
             return self.attempt(run, step, false, around, out);
         }
         let state = self.state(run, followed);
-        let sent = self.run(run).and_then(|r| r.intent(followed));
-        match (state, sent) {
-            (StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. }, Some(sent)) => {
+        match self.run(run).and_then(|r| r.intent(followed)) {
+            Some(sent) if state.is_settled() || matches!(state, StepState::Unknown { .. }) => {
                 let since = EffectKey::of(run, &step.id, sent.attempt);
                 let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
-                if mine.is_settled() && revoked.is_some_and(|key| key != since) {
+                let was_done = matches!(mine, StepState::Done { .. } | StepState::Failed { .. });
+                if was_done && revoked.is_some_and(|key| key != since) {
                     self.record(out, around.now, run, Event::Again { step: step.id.clone() })?;
                 }
                 self.attempt(run, step, false, around, out)
             }
-            (state, None) if state.is_settled() && mine == StepState::Todo => {
+            None if state.is_settled() && mine == StepState::Todo => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })
             }
@@ -330,6 +342,29 @@ impl Person {
         json!({"signal": run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
     }
 
+    /// What a step's end leaves over of the task that gated it is closed: nobody is asked for what cannot happen.
+    fn close_rows(&mut self, around: &Around<'_>, out: &mut Output) {
+        let runs = &self.runs;
+        for task in self.tasks.values_mut().filter(|task| !task.state.is_terminal() && !task.rows.is_empty()) {
+            let Some(run) = task.run.and_then(|id| runs.iter().find(|run| run.id == id)) else { continue };
+            let is_over = |step: &str| run.state(&StepId(step.to_owned())).is_settled();
+            let over: Vec<String> =
+                task.rows.iter().filter(|row| is_over(&row.step)).map(|row| row.step.clone()).collect();
+            let changed = if task.approval.is_some() {
+                let drop = |step: String| task.apply(task::Event::Dropped { step }, around.now).is_ok();
+                over.into_iter().map(drop).filter(|dropped| *dropped).count() > 0
+            } else if over.len() == task.rows.len() {
+                let reason = "what it asked about came to its end without it".to_owned();
+                task.apply(task::Event::Cancel { by: "worker".to_owned(), reason }, around.now).is_ok()
+            } else {
+                false
+            };
+            if changed {
+                out.tasks.insert(task.id);
+            }
+        }
+    }
+
     fn close_run(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(mine) = self.run(run).filter(|r| r.is_open() && r.collect_ended) else { return Ok(()) };
         if !mine.steps().all(|(_, state)| state.is_settled()) {
@@ -343,12 +378,6 @@ impl Person {
         } else {
             (End::Finished, "every step is settled")
         };
-        for task in self.tasks.values_mut().filter(|task| task.run == Some(run)) {
-            let before = task.revision;
-            if task.apply(task::Event::GivenUp, around.now).is_ok() && task.revision != before {
-                out.tasks.insert(task.id);
-            }
-        }
         self.record(out, around.now, run, Event::Closed { end, reason: reason.into() })
     }
 

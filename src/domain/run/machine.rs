@@ -37,6 +37,8 @@ pub struct Run {
     attempts: BTreeMap<StepId, u32>,
     /// The latest intent of each step whose effect was ever to be sent.
     intents: BTreeMap<StepId, Intent>,
+    /// The task that let each step go.
+    gates: BTreeMap<StepId, TaskId>,
 }
 
 impl Run {
@@ -77,6 +79,7 @@ impl Run {
             states,
             attempts: BTreeMap::new(),
             intents: BTreeMap::new(),
+            gates: BTreeMap::new(),
         })
     }
 
@@ -117,6 +120,11 @@ impl Run {
     /// True until the run was closed.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
+    }
+
+    /// The task whose approval let a step go.
+    pub fn gate(&self, step: &StepId) -> Option<TaskId> {
+        self.gates.get(step).copied()
     }
 
     /// The latest intent of a step.
@@ -172,10 +180,7 @@ impl Run {
             }
             Event::Parked { step, reason } => {
                 self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
-                let task = match self.state(step) {
-                    S::Ready { task } => *task,
-                    _ => None,
-                };
+                let task = self.gate(step);
                 Some((step.clone(), S::Parked { at: entry.at, reason: reason.clone(), task }))
             }
             Event::Released { step } => {
@@ -187,30 +192,34 @@ impl Run {
                 Some((step.clone(), state))
             }
             Event::Refused { step, reason } => {
+                // What may have been sent is not refused before it was called unknown.
                 self.expect(step, &entry.event, |s| {
-                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. })
+                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. } | S::Unknown { .. })
                 })?;
                 Some((step.clone(), S::Refused { reason: reason.clone() }))
             }
             Event::Asked { step, task } => {
-                self.expect(step, &entry.event, |s| matches!(s, S::Todo))?;
+                self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. }))?;
                 Some((step.clone(), S::Waiting { task: *task }))
             }
             Event::Answered { step, task, verdict } => {
+                let gate = self.gate(step);
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
+                    // An approval can be withdrawn, or lapse, for as long as its step has not begun (again).
+                    S::Ready { .. } | S::Parked { .. } => gate == Some(*task) && *verdict != Verdict::Go,
                     // Tried without effect, still approved: it waits for the reviewer's browser.
-                    S::Backoff { .. } => *verdict == Verdict::Go,
-                    S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
+                    S::Backoff { .. } => gate == Some(*task),
                     _ => false,
                 })?;
+                if *verdict == Verdict::Go {
+                    self.gates.insert(step.clone(), *task);
+                }
                 Some((step.clone(), answered(*verdict, *task)))
             }
             Event::Again { step } => {
                 let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
-                self.expect(step, &entry.event, |s| {
-                    follows && matches!(s, S::Done { .. } | S::Failed { .. } | S::Refused { .. })
-                })?;
+                self.expect(step, &entry.event, |s| follows && matches!(s, S::Done { .. } | S::Failed { .. }))?;
                 Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
@@ -239,7 +248,7 @@ impl Run {
                 let read = self.plan.step(step).is_some_and(|s| s.class == EffectClass::Read);
                 self.expect(step, &entry.event, |s| match s {
                     S::Intended { .. } | S::Unknown { .. } => true,
-                    S::Todo | S::Backoff { .. } => read,
+                    S::Todo | S::Ready { .. } | S::Backoff { .. } => read,
                     _ => false,
                 })?;
                 self.results.insert(step.0.clone(), result.clone());

@@ -40,7 +40,7 @@ impl Task {
             Event::Executed { step, fence } => self.executed(&step, fence, now),
             Event::Failed { step, fence, reason, provably_no_effect: true } => self.failed(&step, fence, reason, now),
             Event::Failed { step, fence, .. } | Event::Unknown { step, fence } => self.unknown(&step, fence, now),
-            Event::GivenUp => Ok(self.given_up(now)),
+            Event::Dropped { step } => self.dropped(&step, now),
             Event::Verified { step, applied } => self.verified(&step, applied, now),
             Event::Fetched { by, key } => self.fetched(&by, &key, now),
             Event::Acknowledged { by, key } => self.acknowledged(&by, &key, now),
@@ -293,6 +293,20 @@ impl Task {
         Ok(vec![Consequence::Verify { step: step.to_owned() }])
     }
 
+    fn dropped(&mut self, step: &str, now: Timestamp) -> Answer {
+        let conflict = self.conflict();
+        if self.approval.is_none() {
+            return Err(Refused::NotYet { why: "nobody approved it".to_owned() });
+        }
+        match &mut self.row_mut(step)?.progress {
+            waiting @ Progress::Waiting => *waiting = Progress::Skipped { at: now },
+            Progress::Failed { may_retry: may_retry @ true, .. } => *may_retry = false,
+            _ => return Err(conflict),
+        }
+        self.settle(now);
+        Ok(Vec::new())
+    }
+
     fn verified(&mut self, step: &str, applied: bool, now: Timestamp) -> Answer {
         let Progress::Unknown { sealed, .. } = self.row(step)?.progress else { return Err(self.conflict()) };
         if applied {
@@ -337,21 +351,6 @@ impl Task {
             consequences.push(Consequence::Undone { why: format!("{step} failed") });
         }
         consequences
-    }
-
-    /// The run is over.
-    fn given_up(&mut self, now: Timestamp) -> Vec<Consequence> {
-        if self.approval.is_some() {
-            let by = "run".to_owned();
-            let reason = "the run ended without it".to_owned();
-            let withheld = self.rows.iter().any(|row| matches!(row.progress, Progress::Waiting));
-            if withheld && let Ok(undone) = self.withdraw(State::Cancelled { at: now, by, reason }, now) {
-                return undone;
-            }
-            self.withhold_rest(now);
-            self.settle(now);
-        }
-        Vec::new()
     }
 
     // ── reveal ──

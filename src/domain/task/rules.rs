@@ -145,22 +145,17 @@ impl Task {
             None => self.state = to,
             Some(approval) => {
                 approval.withdrawn = Some(to);
-                self.withhold_rest(now);
+                for row in &mut self.rows {
+                    match &mut row.progress {
+                        Progress::Failed { may_retry, .. } => *may_retry = false,
+                        waiting @ Progress::Waiting => *waiting = Progress::Skipped { at: now },
+                        _ => {}
+                    }
+                }
                 self.settle(now);
             }
         }
         Ok(vec![Consequence::Undone { why }, Consequence::Wake])
-    }
-
-    /// Nothing more is begun.
-    pub(super) fn withhold_rest(&mut self, now: Timestamp) {
-        for row in &mut self.rows {
-            match &mut row.progress {
-                Progress::Failed { may_retry, .. } => *may_retry = false,
-                waiting @ Progress::Waiting => *waiting = Progress::Skipped { at: now },
-                _ => {}
-            }
-        }
     }
 
     /// The state of an approved task follows from its rows: first what somebody must look at, last how it ended.
@@ -228,6 +223,11 @@ fn ended(rows: &[Row], withdrawn: Option<State>, by: Vec<String>, now: Timestamp
             state
         }
         (_, Some((at, reason))) => State::Failed { at, reason, may_retry: false },
+        _ if rows.iter().all(|row| matches!(row.progress, Progress::Skipped { .. })) => State::Cancelled {
+            at: now,
+            by: "worker".to_owned(),
+            reason: "its steps came to their end without it".to_owned(),
+        },
         _ if any(|p| matches!(p, Progress::RevealExpired { .. })) => State::RevealExpired { at: now },
         _ if any(|p| matches!(p, Progress::Revealed { .. })) => State::Revealed { at: now },
         _ => State::Executed { at: now, by },

@@ -1,0 +1,1 @@
+//! Single scenes, each with one point.
