@@ -3,6 +3,7 @@
 //! Results go to stdout, failures to stderr with what to do next. Exit codes: 0 ok, 1 found problems, 2 usage, 3 could
 //! not reach something.
 
+mod bench;
 mod buried;
 mod cases;
 mod check;
@@ -77,6 +78,8 @@ enum Command {
     Migrate(store::Migrate),
     /// The simulated tenant alone.
     Twin(twin::Twin),
+    /// The budgets on this machine, against a stub, as a table.
+    Bench(bench::Bench),
 }
 
 /// What every command gets.
@@ -162,6 +165,7 @@ async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Resume(resume) => resume.run(context).await,
         Command::Migrate(migrate) => migrate.run(context),
         Command::Twin(twin) => Box::pin(twin.run(context)).await,
+        Command::Bench(bench) => Box::pin(bench.run(context.out)).await,
     }
 }
 
@@ -178,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_a_later_version_brings_is_absent_and_not_silently_accepted() {
-        for line in [["oust", "reviewer"], ["oust", "bench"], ["oust", "openapi"], ["oust", "subscription"]] {
+        for line in [["oust", "reviewer"], ["oust", "openapi"], ["oust", "subscription"]] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
         }
         assert!(Cli::try_parse_from(["oust", "serve", "--roles", "console"]).is_err());

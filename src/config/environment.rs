@@ -1,6 +1,7 @@
 //! The process environment: the only place that reads it. Everything else gets its values from here.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Variables with the prefix `OUST_` that override a scalar of `oust.yaml`, and the key each one stands for.
 pub const OVERRIDES: &[(&str, &[&str])] = &[
@@ -20,6 +21,14 @@ pub const OVERRIDES: &[(&str, &[&str])] = &[
 
 /// Names the file to read; an option on the command line wins over it.
 pub const CONFIG: &str = "OUST_CONFIG";
+
+/// This very program, to be started again as a child.
+///
+/// # Errors
+/// The system does not say.
+pub fn executable() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}
 
 /// A snapshot of the environment. `Debug` shows names only: values may be secrets.
 #[derive(Clone, Default)]
@@ -58,12 +67,24 @@ impl Environment {
     pub fn operator(&self) -> String {
         let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| self.get(name));
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let name: String = named.unwrap_or("unknown").chars().filter(plain).take(64).collect();
-        format!("operator:{}", if name.is_empty() { "unknown" } else { &name })
+        let name: String = named.unwrap_or_default().chars().filter(plain).take(64).collect();
+        if name.is_empty() { format!("operator:{}", user_id()) } else { format!("operator:{name}") }
     }
 
     /// True when colours are welcome: nobody said `NO_COLOR`.
     pub fn colour(&self) -> bool {
         self.get("NO_COLOR").is_none_or(str::is_empty)
     }
+}
+
+/// The number of the user this process runs as, where the system says so.
+fn user_id() -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if let Ok(me) = std::fs::metadata("/proc/self") {
+            return format!("uid-{}", me.uid());
+        }
+    }
+    "unknown".to_owned()
 }

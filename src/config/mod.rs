@@ -14,7 +14,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
-pub use environment::{CONFIG, Environment};
+pub use environment::{CONFIG, Environment, executable};
 pub use guards::{BlastRadius, Guards, Privileged};
 pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};

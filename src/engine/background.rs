@@ -158,6 +158,18 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
     Ok(())
 }
 
+/// A person whose lane ended badly is still marked as ours: nobody else looks after them.
+async fn sweep(inner: &Arc<Inner>) -> Result<(), store::Error> {
+    const NOBODY: store::Epoch = store::Epoch(-1);
+    let overdue = inner.now() - SignedDuration::from_secs(10);
+    for identity in inner.store.due_people(overdue, NOBODY, 10_000).await? {
+        if !lock(&inner.lanes).contains_key(&identity) {
+            inner.tell(&identity, Message::Wake, None);
+        }
+    }
+    Ok(())
+}
+
 /// Another process wrote the store: read what it may have changed.
 async fn notice(inner: &Arc<Inner>) {
     let Ok(stamp) = inner.store.stamp().await else { return };
@@ -291,6 +303,9 @@ async fn clocks(inner: &Arc<Inner>) {
     let now = inner.now();
     inner.forget_presence(now);
     inner.bound_watermarks();
+    if let Err(error) = sweep(inner).await {
+        inner.telemetry.store_error("people.sweep", &error);
+    }
     let filter = Filter { open: true, ..Filter::default() };
     let mut page = Page { after: None, limit: 500 };
     loop {

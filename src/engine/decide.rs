@@ -127,19 +127,6 @@ impl Inner {
         Ok(None)
     }
 
-    /// A task's recipient opened the page: what waits for that may be claimed.
-    pub(super) async fn browser_came(self: std::sync::Arc<Self>, id: TaskId) {
-        match self.store.task(id).await {
-            Ok(Some(task)) if task.approval.is_some() && !task.state.is_terminal() => {
-                if let Some(identity) = task.identity.filter(|_| task.case.is_some()) {
-                    self.tell(&identity, Message::Wake, None);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => self.telemetry.store_error("task.read", &error),
-        }
-    }
-
     /// Wakes everybody whose work is parked, oldest first.
     pub(super) async fn wake_parked(
         self: &std::sync::Arc<Self>,

@@ -139,6 +139,7 @@ impl Inner {
             received_at: held.signal.received_at,
             content: finding.content.clone(),
             context: signal_context(&held.signal),
+            traceparent: held.signal.traceparent.clone(),
             traces: traces(&held.signal),
             plan: PlanRef { hash: entry.pinned.hash.clone(), plan },
         };

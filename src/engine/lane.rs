@@ -65,10 +65,13 @@ pub(super) enum Back {
     Prepared { run: RunId, step: StepId, before: Value },
 }
 
+/// Something is due and cannot be done yet: pause before the next look.
+const OVERDUE: Duration = Duration::from_millis(200);
+
 /// A lane that ends as soon as it may keeps its person in memory for this long, for timers of the retry policy.
 const LINGER: SignedDuration = SignedDuration::from_secs(2);
+/// A lane with a timer looks at the clock this often.
 const GLANCE: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) struct Lane {
     inner: Arc<Inner>,
@@ -80,8 +83,6 @@ pub(super) struct Lane {
     person: Option<Person>,
     revision: u64,
     row: Option<RowState>,
-    /// The last turn had nothing to write.
-    idled: bool,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -118,7 +119,6 @@ impl Inner {
             person: None,
             revision: 0,
             row: None,
-            idled: false,
             _room: room,
         };
         self.tasks.spawn(lane.live());
@@ -174,10 +174,13 @@ impl Lane {
     /// Waits for something to do; gathers all that is there. False when there will be nothing any more.
     async fn wait(&mut self, messages: &mut Vec<Message>, backs: &mut Vec<Back>) -> bool {
         let now = self.inner.now();
-        let timer = self.next_wake().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
-        // Looked at anew each second: a clock may jump (a suspended machine). Never at once again after a look that
-        // changed nothing: what is overdue waits for something else.
-        let timer = timer.map(|timer| timer.min(GLANCE)).map(|timer| if self.idled { timer.max(PAUSE) } else { timer });
+        let timer = self.next_wake().and_then(|at| match Duration::try_from(at.duration_since(now)) {
+            // Looked at anew each second: a clock may jump, as that of a suspended machine does.
+            Ok(wait) if !wait.is_zero() => Some(wait.min(GLANCE)),
+            // Overdue: a call in flight ends it, or something outside does; looked at again, without spinning.
+            _ if !self.calls.is_empty() => Some(GLANCE),
+            _ => Some(OVERDUE),
+        });
         let stop = self.inner.stop.clone();
         let killed = self.inner.killed.clone();
         tokio::select! {
@@ -363,9 +366,7 @@ impl Lane {
                 storm.0 = Some(inner.storms.lock().await);
                 storm.1 = inner.storm_ops(&person.identity.tenant, inner.now()).await;
             }
-            let written = self.batch(&person, &output, turn, storm.1);
-            self.idled = written.is_none();
-            let Some((batch, row)) = written else {
+            let Some((batch, row)) = self.batch(&person, &output, turn, storm.1) else {
                 self.person = Some(person);
                 return Ok(output);
             };

@@ -255,10 +255,9 @@ impl Engine {
     pub fn seen(&self, task: TaskId) {
         let now = self.inner.now();
         let before = lock(&self.inner.presence).insert(task, now);
-        let was_there = before.is_some_and(|at| now.duration_since(at) <= Task::BROWSER_PRESENT);
-        if !was_there {
+        if before.is_none_or(|seen| now.duration_since(seen) > Task::BROWSER_PRESENT) {
             let inner = Arc::clone(&self.inner);
-            self.inner.tasks.spawn(async move { inner.browser_came(task).await });
+            self.inner.tasks.spawn(async move { inner.came_back(task).await });
         }
     }
 
@@ -298,6 +297,17 @@ impl Engine {
 }
 
 impl Inner {
+    /// A browser is there that was away: what waits for it goes on. Nobody is due for that, so the person is told.
+    async fn came_back(self: Arc<Self>, task: TaskId) {
+        match self.store.task(task).await {
+            Ok(Some(Task { approval: Some(_), identity: Some(identity), state, .. })) if !state.is_terminal() => {
+                self.tell(&identity, lane::Message::Wake, None);
+            }
+            Ok(_) => {}
+            Err(error) => self.telemetry.store_error("task.seen", &error),
+        }
+    }
+
     fn now(&self) -> Timestamp {
         (self.clock)()
     }

@@ -1,5 +1,6 @@
 //! Turns a decision into one batch: everything it changes, in one transaction, before anything is done.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +15,7 @@ use crate::domain::guard::Parking;
 use crate::domain::ledger::{Effect, EffectState, Fault};
 use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
 use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
-use crate::domain::run::{End, Entry, Event, Run, StepState};
+use crate::domain::run::{End, Entry, Event, Intent, Run, StepState};
 use crate::domain::task::{Kind, New, Snapshot, Task};
 use crate::domain::{RunId, SignalId, TaskId};
 use crate::queue::Claim;
@@ -151,13 +152,21 @@ impl Lane {
     }
 
     fn put_effects(&self, person: &Person, output: &Output, now: Timestamp, ops: &mut Vec<Op>) {
+        let mut written: HashMap<(RunId, &StepId), Intent> = HashMap::new();
         for (run, _, entry) in &output.journal {
             let Some(run) = person.run(*run) else { continue };
             let Some((step, state, request_id)) = effect_state(entry) else { continue };
-            let (Some(spec), Some(intent)) = (run.plan.step(step), run.intent(step)) else { continue };
-            if spec.class == EffectClass::Read {
-                continue;
-            }
+            let Some(spec) = run.plan.step(step).filter(|spec| spec.class != EffectClass::Read) else { continue };
+            // An outcome belongs to the intent before it, which a newer one of this very turn may have replaced.
+            let before = || self.person_now()?.run(run.id)?.intent(step).cloned();
+            let intent = match &entry.event {
+                Event::Intended { key, attempt, before, .. } => {
+                    Some(Intent { key: *key, attempt: *attempt, at: entry.at, before: before.clone() })
+                }
+                _ => written.get(&(run.id, step)).cloned().or_else(before),
+            };
+            let Some(intent) = intent else { continue };
+            written.insert((run.id, step), intent.clone());
             ops.push(Op::PutEffect(Box::new(Effect {
                 key: intent.key,
                 identity: person.identity.clone(),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::ids::RunId;
-use super::super::ledger::Fault;
+use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{Phase, REVOKE, Step, StepId};
 use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
@@ -37,6 +37,7 @@ impl Person {
                 break;
             }
         }
+        self.close_rows(around, out);
         self.close_case(around, out);
         let reading = self.doc.read_back.as_ref().filter(|reading| reading.next_at <= around.now);
         if let Some(reading) = reading
@@ -115,7 +116,7 @@ impl Person {
                         }
                     }
                 }
-                StepState::Todo => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 _ => self.attempt(run, &step, is_first, around, out)?,
             }
             let first_try = self.run(run).is_some_and(|r| r.attempts(&step.id) <= 1);
@@ -139,7 +140,7 @@ impl Person {
             self.collect(run, around, out)?;
         }
         if self.run(run).is_some_and(|r| r.collect_ended) {
-            self.late_reads(run, around, out)?;
+            self.read_late(run, around, out)?;
             self.raise_all(run, around, out)?;
             self.execute(run, around, out)?;
         }
@@ -179,8 +180,8 @@ impl Person {
         Ok(())
     }
 
-    /// Reads that a human let go after collect had ended: nothing waits for them.
-    fn late_reads(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+    /// A read that a human let go after collect had ended.
+    fn read_late(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         for step in self.steps_of(run, |phase| phase == Phase::Collect) {
             if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
                 self.attempt(run, &step, false, around, out)?;
@@ -256,7 +257,7 @@ impl Person {
                 break;
             }
             match self.state(run, &step.id) {
-                StepState::Todo if step.follows.is_some() => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 StepState::Todo if !self.may_be_judged(run, &step) => {}
                 StepState::Todo | StepState::Ready { .. }
                     if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
@@ -278,14 +279,23 @@ impl Person {
     /// The revoke that law 3 requires after a step: sent once that step was sent, whatever became of it.
     fn follow(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(followed) = &step.follows else { return Ok(()) };
+        let mine = self.state(run, &step.id);
+        if mine != StepState::Todo && !mine.is_settled() {
+            return self.attempt(run, step, false, around, out);
+        }
         let state = self.state(run, followed);
-        let was_sent = self.run(run).is_some_and(|r| r.was_attempted(followed));
-        match state {
-            StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. } if was_sent => {
+        match self.run(run).and_then(|r| r.intent(followed)) {
+            Some(sent) if state.is_settled() || matches!(state, StepState::Unknown { .. }) => {
+                let since = EffectKey::of(run, &step.id, sent.attempt);
+                let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
+                let was_done = matches!(mine, StepState::Done { .. } | StepState::Failed { .. });
+                if was_done && revoked.is_some_and(|key| key != since) {
+                    self.record(out, around.now, run, Event::Again { step: step.id.clone() })?;
+                }
                 self.attempt(run, step, false, around, out)
             }
-            StepState::ByHand { .. } => self.attempt(run, step, false, around, out),
-            state if state.is_settled() => {
+            None if matches!(state, StepState::ByHand { .. }) => self.attempt(run, step, false, around, out),
+            None if state.is_settled() && mine == StepState::Todo => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })
             }
@@ -331,6 +341,29 @@ impl Person {
             })
         });
         json!({"signal": run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
+    }
+
+    /// What a step's end leaves over of the task that gated it is closed: nobody is asked for what cannot happen.
+    fn close_rows(&mut self, around: &Around<'_>, out: &mut Output) {
+        let runs = &self.runs;
+        for task in self.tasks.values_mut().filter(|task| !task.state.is_terminal() && !task.rows.is_empty()) {
+            let Some(run) = task.run.and_then(|id| runs.iter().find(|run| run.id == id)) else { continue };
+            let is_over = |step: &str| run.state(&StepId(step.to_owned())).is_settled();
+            let over: Vec<String> =
+                task.rows.iter().filter(|row| is_over(&row.step)).map(|row| row.step.clone()).collect();
+            let changed = if task.approval.is_some() {
+                let drop = |step: String| task.apply(task::Event::Dropped { step }, around.now).is_ok();
+                over.into_iter().map(drop).filter(|dropped| *dropped).count() > 0
+            } else if over.len() == task.rows.len() {
+                let reason = "what it asked about came to its end without it".to_owned();
+                task.apply(task::Event::Cancel { by: "worker".to_owned(), reason }, around.now).is_ok()
+            } else {
+                false
+            };
+            if changed {
+                out.tasks.insert(task.id);
+            }
+        }
     }
 
     fn close_run(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {

@@ -197,15 +197,19 @@ impl Person {
         let mut answers: Vec<(RunId, Event)> = Vec::new();
         for run in self.runs.iter().filter(|run| run.is_open()) {
             for (step, state) in run.steps() {
+                let waiting = matches!(state, StepState::Waiting { .. });
                 let task = match state {
-                    StepState::Waiting { task } | StepState::Ready { task: Some(task) } => task,
-                    _ => continue,
-                };
-                let ready = matches!(state, StepState::Ready { .. });
-                if let Some(verdict) = self.tasks.get(task).and_then(|task| answer(task, step)) {
-                    if !(ready && verdict == Verdict::Go) {
-                        answers.push((run.id, Event::Answered { step: step.id.clone(), task: *task, verdict }));
+                    StepState::Waiting { task } => Some(*task),
+                    StepState::Ready { .. } | StepState::Parked { .. } | StepState::Backoff { .. } => {
+                        run.gate(&step.id)
                     }
+                    _ => None,
+                };
+                let Some(task) = task else { continue };
+                if let Some(verdict) = self.tasks.get(&task).and_then(|task| answer(task, step))
+                    && (waiting || verdict != Verdict::Go)
+                {
+                    answers.push((run.id, Event::Answered { step: step.id.clone(), task, verdict }));
                 }
             }
         }
@@ -270,7 +274,11 @@ fn answer(task: &Task, step: &Step) -> Option<Verdict> {
     }
     if let Some(withdrawn) = task.approval.as_ref().and_then(|approval| approval.withdrawn.as_ref()) {
         let row = task.rows.iter().find(|row| row.step == step.id.0);
-        if row.is_none_or(|row| matches!(row.progress, task::Progress::Waiting | task::Progress::Skipped { .. })) {
+        let unbegun = |row: &task::Row| {
+            use task::Progress as P;
+            matches!(row.progress, P::Waiting | P::Skipped { .. } | P::Failed { .. })
+        };
+        if row.is_none_or(unbegun) {
             return Some(verdict_of(withdrawn));
         }
     }

@@ -7,7 +7,7 @@ use super::super::guard::{self, Parking, Ruling};
 use super::super::ids::RunId;
 use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{EffectClass, MANUAL, REVOKE, Step, StepId};
-use super::super::run::{Event, Illegal, StepState};
+use super::super::run::{Event, Illegal, StepState, Verdict};
 use super::super::task;
 use super::ask::{about, is_reset, manual_text};
 use super::{Around, Deed, Note, Output, Person};
@@ -40,23 +40,22 @@ impl Person {
             return Ok(());
         }
         if step.action == MANUAL {
-            if state == StepState::Todo {
+            if matches!(state, StepState::Todo | StepState::Ready { .. }) {
+                self.conclude_row(run, step, around, out)?;
+                if self.state(run, &step.id).is_settled() {
+                    return Ok(());
+                }
                 let (title, text) = manual_text(step);
                 self.ask_manual(run, &step.id, title, text, around, out)?;
             }
             return Ok(());
         }
         if step.class == EffectClass::Read {
-            if matches!(state, StepState::Ready { .. }) {
-                // A claim that is refused was made before: a read may be repeated.
-                self.claim(run, step, &Value::Null, around, out)?;
-            }
             out.deeds.push(Deed::Read { run, step: step.id.clone() });
             return Ok(());
         }
         if self.is_shadow(run) {
             let reason = format!("shadow: would have done {}", step.action);
-            self.withdraw_unbegun(run, &step.id, &reason, around, out);
             return self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason });
         }
         if let StepState::Intended { key, at, before, .. } | StepState::Unknown { key, at, before, .. } = &state
@@ -126,6 +125,17 @@ impl Person {
         match guard::judge(step.class, counted, around.guard) {
             Ruling::Allow => {}
             Ruling::Refuse(reason) => {
+                if let StepState::Intended { .. } = state {
+                    let fault = Fault {
+                        disposition: super::super::ledger::Disposition::Unknown,
+                        ..Fault::refuse(
+                            "OUST-E-INTERRUPTED",
+                            "oust stopped while this call was open; it is not sent again.",
+                        )
+                    };
+                    let event = Event::Unknown { step: step.id.clone(), fault, verify_at: None };
+                    self.record(out, around.now, run, event)?;
+                }
                 out.notes.push(Note {
                     verb: "guard.refused",
                     detail: json!({"run": run, "step": step.id, "reason": reason}),
@@ -152,6 +162,19 @@ impl Person {
         if is_reset(step) && !self.is_contained() {
             return Ok(());
         }
+        if self.owes_revoke(run, &step.id) {
+            return Ok(());
+        }
+        if step.reveals && !self.is_awaited(run, &step.id, around) {
+            return match (&state, self.run(run).and_then(|r| r.gate(&step.id))) {
+                // Tried without effect, still approved: no clock brings the browser back.
+                (StepState::Backoff { .. }, Some(task)) => {
+                    let event = Event::Answered { step: step.id.clone(), task, verdict: Verdict::Go };
+                    self.record(out, around.now, run, event)
+                }
+                _ => Ok(()),
+            };
+        }
         let prepared = around.prepared.get(&(run, step.id.clone()));
         let gated = step.class == EffectClass::Hard || step.approval.is_some();
         if gated && prepared.is_none() {
@@ -175,9 +198,7 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let attempt = self.run(run).map_or(0, |r| r.attempts(&step.id)) + 1;
-        // One key for all attempts of what may be repeated; a password drawn anew is another effect.
-        let generation = if step.idempotent { 0 } else { attempt };
-        let key = EffectKey::of(run, &step.id, generation);
+        let key = self.key_of(run, step, attempt);
         let patience = around.rules.lease
             + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
         let event = Event::Intended {
@@ -197,6 +218,70 @@ impl Person {
         Ok(())
     }
 
+    /// One key for all attempts of what may be repeated. A password drawn anew is another effect, and so is the revoke
+    /// that follows it.
+    fn key_of(&self, run: RunId, step: &Step, attempt: u32) -> EffectKey {
+        let of_run = self.run(run);
+        let open = matches!(
+            self.state(run, &step.id),
+            StepState::Intended { .. } | StepState::Unknown { .. } | StepState::Backoff { .. }
+        );
+        if let (true, true, Some(intent)) = (step.idempotent, open, of_run.and_then(|r| r.intent(&step.id))) {
+            return intent.key;
+        }
+        let followed = step.follows.as_ref().and_then(|followed| of_run?.intent(followed));
+        let generation = match followed {
+            Some(followed) => followed.attempt,
+            None if step.idempotent => 0,
+            None => attempt,
+        };
+        EffectKey::of(run, &step.id, generation)
+    }
+
+    /// A repetition of what was begun: what cancels a claim ends it.
+    fn still_holds(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        claim: &task::Claim,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<bool, Illegal> {
+        let Some(why) = claim.risk_closed.as_ref().or(claim.target_changed.as_ref()) else { return Ok(true) };
+        let fault = Fault::refuse("OUST-T-CLAIM", format!("It is not repeated: {why}."));
+        self.failed(run, step, fault, None, around, out)?;
+        Ok(false)
+    }
+
+    /// A read, or a job for a human, that a human let go: its row is done with it.
+    pub(super) fn conclude_row(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        let gated = self.run(run).is_some_and(|r| r.gate(&step.id).is_some());
+        if gated && !self.is_shadow(run) && self.claim(run, step, &Value::Null, around, out)? {
+            self.task_event(run, &step.id, around, out, |step, fence| task::Event::Executed { step, fence });
+        }
+        Ok(())
+    }
+
+    /// The browser that a secret is for is there; before that, what is read of the subject would only grow old.
+    fn is_awaited(&self, run: RunId, step: &StepId, around: &Around<'_>) -> bool {
+        let seen = self.run(run).and_then(|r| r.gate(step)).and_then(|task| (around.presence)(task));
+        seen.is_some_and(|seen| around.now.duration_since(seen).abs() <= task::Task::BROWSER_PRESENT)
+    }
+
+    /// The revoke after an earlier sending of this step is still on its way: one after the other.
+    fn owes_revoke(&self, run: RunId, step: &StepId) -> bool {
+        let follows = |(s, state): (&Step, &StepState)| {
+            s.follows.as_ref() == Some(step) && !state.is_settled() && *state != StepState::Todo
+        };
+        self.run(run).is_some_and(|r| r.was_attempted(step) && r.steps().any(follows))
+    }
+
     fn tell_of_refusal(&mut self, step: &Step, reason: &str, around: &Around<'_>, out: &mut Output) {
         if step.action == REVOKE {
             self.ask_beside(
@@ -212,7 +297,8 @@ impl Person {
     pub fn is_contained(&self) -> bool {
         let latest = self.doc.case.as_ref().map(|case| case.latest_activity);
         let revoke_open = self.has_revoke_in_flight() || !self.doc.pending.is_empty();
-        !revoke_open && latest.is_some_and(|latest| self.doc.last_revoke.is_some_and(|left| left >= latest))
+        let is_revoked = |latest| self.doc.last_revoke.is_some_and(|left| left >= latest) || self.covers(latest);
+        !revoke_open && latest.is_some_and(is_revoked)
     }
 
     /// The same effect open in another run of the case, or executed after this run's activity, is joined.
@@ -235,6 +321,8 @@ impl Person {
                     s.action == step.action
                         && s.with == step.with
                         && match state {
+                            // A revoke covers by the watermark, which trails the call until it is read back.
+                            StepState::Done { .. } if step.action == REVOKE => self.covers(activity),
                             StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
                             StepState::Todo | StepState::Parked { .. } => {
                                 other.is_open() && s.follows.is_none() && s.approval.is_none()
@@ -291,19 +379,46 @@ impl Person {
             browser_seen: (around.presence)(task),
         };
         let Some(row_task) = self.tasks.get_mut(&task) else { return Ok(false) };
+        let standing =
+            |row: &task::Row| row.step == step.id.0 && matches!(row.progress, task::Progress::Claimed { .. });
+        if row_task.rows.iter().any(standing) {
+            // Begun before, by us or by a predecessor that died: the claim stands until the row comes to its end.
+            return self.still_holds(run, step, &claim, around, out);
+        }
         let answer = row_task.apply(task::Event::Claim(Box::new(claim)), around.now);
         match answer {
-            Ok(_) => {
+            Ok(consequences) => {
                 out.tasks.insert(task);
                 let claimed = matches!(row_task.state, task::State::Claimed { .. });
+                let changed = consequences.into_iter().find_map(|consequence| match consequence {
+                    task::Consequence::AskAgain { difference } => Some(difference),
+                    _ => None,
+                });
+                if let Some(difference) = changed {
+                    let text = format!(
+                        "{} was approved, and not sent: {difference}. Look at the person again and do by hand what is still needed; then report this done.",
+                        step.action
+                    );
+                    self.ask_beside(&format!("{} is no longer what was approved", step.action), text, around, out);
+                }
                 Ok(claimed)
             }
-            Err(task::Refused::NotYet { .. } | task::Refused::TooLate { .. }) => Ok(false),
+            Err(task::Refused::NotYet { .. }) => {
+                if matches!(self.state(run, &step.id), StepState::Backoff { .. }) {
+                    let event = Event::Answered { step: step.id.clone(), task, verdict: Verdict::Go };
+                    self.record(out, around.now, run, event)?;
+                }
+                Ok(false)
+            }
+            Err(task::Refused::TooLate { .. }) => Ok(false),
             Err(refused) => {
                 let detail = json!({"task": task, "step": step.id, "why": refused.to_string()});
                 out.notes.push(Note { verb: "claim.refused", detail });
                 if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
                     let fault = Fault::refuse("OUST-T-CLAIM", refused.to_string());
+                    if is_reset(step) {
+                        self.tell_of_unchanged_password(&fault, around, out);
+                    }
                     self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
                 }
                 Ok(false)

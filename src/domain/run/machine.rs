@@ -24,6 +24,8 @@ pub struct Run {
     pub opened_at: Timestamp,
     pub satisfied: bool,
     pub signal: Value,
+    /// The trace of the signal that opened it.
+    pub traceparent: Option<String>,
     /// Results of steps by id, for conditions and later steps.
     pub results: BTreeMap<String, Value>,
     pub collect_started: Option<Timestamp>,
@@ -35,6 +37,8 @@ pub struct Run {
     attempts: BTreeMap<StepId, u32>,
     /// The latest intent of each step whose effect was ever to be sent.
     intents: BTreeMap<StepId, Intent>,
+    /// The task that let each step go.
+    gates: BTreeMap<StepId, TaskId>,
 }
 
 impl Run {
@@ -43,7 +47,8 @@ impl Run {
     /// # Errors
     /// `Illegal` when the entry is not `Opened` for this plan.
     pub fn open(id: RunId, case: CaseId, plan: Arc<Plan>, entry: &Entry) -> Result<Self, Illegal> {
-        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, .. } = &entry.event
+        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, traceparent, .. } =
+            &entry.event
         else {
             return Err(Illegal {
                 run: id,
@@ -65,6 +70,7 @@ impl Run {
             opened_at: entry.at,
             satisfied: *satisfied,
             signal: signal.clone(),
+            traceparent: traceparent.clone(),
             results: BTreeMap::new(),
             collect_started: None,
             collect_ended: false,
@@ -73,6 +79,7 @@ impl Run {
             states,
             attempts: BTreeMap::new(),
             intents: BTreeMap::new(),
+            gates: BTreeMap::new(),
         })
     }
 
@@ -113,6 +120,11 @@ impl Run {
     /// True until the run was closed.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
+    }
+
+    /// The task whose approval let a step go.
+    pub fn gate(&self, step: &StepId) -> Option<TaskId> {
+        self.gates.get(step).copied()
     }
 
     /// The latest intent of a step.
@@ -168,10 +180,7 @@ impl Run {
             }
             Event::Parked { step, reason } => {
                 self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
-                let task = match self.state(step) {
-                    S::Ready { task } => *task,
-                    _ => None,
-                };
+                let task = self.gate(step);
                 Some((step.clone(), S::Parked { at: entry.at, reason: reason.clone(), task }))
             }
             Event::Released { step } => {
@@ -183,8 +192,9 @@ impl Run {
                 Some((step.clone(), state))
             }
             Event::Refused { step, reason } => {
+                // What may have been sent is not refused before it was called unknown.
                 self.expect(step, &entry.event, |s| {
-                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. })
+                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. } | S::Unknown { .. })
                 })?;
                 Some((step.clone(), S::Refused { reason: reason.clone() }))
             }
@@ -194,12 +204,24 @@ impl Run {
                 Some((step.clone(), S::Waiting { task: *task }))
             }
             Event::Answered { step, task, verdict } => {
+                let gate = self.gate(step);
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
-                    S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
+                    // An approval can be withdrawn, or lapse, for as long as its step has not begun (again).
+                    S::Ready { .. } | S::Parked { .. } => gate == Some(*task) && *verdict != Verdict::Go,
+                    // Tried without effect, still approved: it waits for the reviewer's browser.
+                    S::Backoff { .. } => gate == Some(*task),
                     _ => false,
                 })?;
+                if *verdict == Verdict::Go {
+                    self.gates.insert(step.clone(), *task);
+                }
                 Some((step.clone(), answered(*verdict, *task, entry.at)))
+            }
+            Event::Again { step } => {
+                let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
+                self.expect(step, &entry.event, |s| follows && matches!(s, S::Done { .. } | S::Failed { .. }))?;
+                Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
                 let gated = self.plan.step(step).is_some_and(|s| s.approval.is_some() && s.class != EffectClass::Read);

@@ -78,6 +78,9 @@ pub enum Event {
         received_at: Timestamp,
         satisfied: bool,
         signal: Value,
+        /// The trace of the signal that opened it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<String>,
     },
     /// A later signal that this run's revoke covers, or evidence that came late.
     Attached {
@@ -142,6 +145,10 @@ pub enum Event {
         step: StepId,
         fault: Fault,
         verify_at: Option<Timestamp>,
+    },
+    /// What this revoke follows was sent once more: so must the revoke be (law 3).
+    Again {
+        step: StepId,
     },
     /// Read back after the fact: the effect holds.
     Verified {
