@@ -401,6 +401,10 @@ impl Person {
                     );
                     self.ask_beside(&format!("{} is no longer what was approved", step.action), text, around, out);
                 }
+                if !claimed {
+                    // The approval ended here: what that means for its steps is said in the same turn.
+                    self.read_answers(around, out)?;
+                }
                 Ok(claimed)
             }
             Err(task::Refused::NotYet { .. }) => {

@@ -35,6 +35,12 @@ fn answer_effect(world: &mut World, how: How) {
     world.answer(at, how);
 }
 
+fn answer_look(world: &mut World, how: How) {
+    let is_look = |deed: &Deed| matches!(deed, Deed::Prepare { .. } | Deed::Verify { .. });
+    let at = world.calls.iter().position(is_look).expect("the subject is looked at");
+    world.answer(at, how);
+}
+
 #[test]
 fn a_signal_seen_while_a_revoke_is_out_is_judged_when_it_settles() {
     let mut world = World::new(Mode::Enforce);
@@ -96,8 +102,7 @@ fn a_reset_found_without_effect_and_sent_again_is_followed_by_a_revoke_of_its_ow
     assert_eq!(world.sent("revoke_after_reset"), 1, "nobody knows, so the sessions are revoked at once");
     answer_effect(&mut world, How::Done);
     world.pass(60);
-    let verify = world.calls.iter().position(|deed| matches!(deed, Deed::Verify { .. })).expect("it is looked at");
-    world.answer(verify, How::NotApplied);
+    answer_look(&mut world, How::NotApplied);
     settle_all(&mut world);
     assert_eq!(world.sent("reset"), 2);
     assert_eq!(world.sent("revoke_after_reset"), 2, "{:#?}", laws::picture(&world));
@@ -110,9 +115,8 @@ fn a_break_glass_listing_between_a_reset_and_its_second_revoke_does_not_spin() {
     answer_effect(&mut world, How::Unknown);
     answer_effect(&mut world, How::Done);
     world.pass(60);
-    let verify = world.calls.iter().position(|deed| matches!(deed, Deed::Verify { .. })).expect("it is looked at");
-    world.answer(verify, How::NotApplied);
-    world.answer(0, How::Done);
+    answer_look(&mut world, How::NotApplied);
+    answer_look(&mut world, How::Done);
     world.facts.listed = true;
     answer_effect(&mut world, How::Done);
     assert_eq!(world.state(0, "revoke_after_reset"), "refused");
@@ -126,9 +130,7 @@ fn a_gated_effect_in_flight_at_a_crash_is_sent_again_under_its_claim() {
     let disable = |task: &&Task| task.rows.iter().any(|row| row.step == "disable");
     let task = world.person.tasks.values().find(disable).expect("disabling waits for a human").id;
     assert!(world.approve(task));
-    let prepare = |deed: &Deed| matches!(deed, Deed::Prepare { .. });
-    let at = world.calls.iter().position(prepare).expect("the subject is read first");
-    world.answer(at, How::Done);
+    answer_look(&mut world, How::Done);
     world.crash();
     world.calm();
     assert!(world.sent("disable") >= 2, "{:#?}", laws::picture(&world));
