@@ -18,6 +18,7 @@ use crate::domain::task::{Kind, New, Policy, Snapshot, SnapshotItem, Task};
 use crate::domain::{DeliveryId, Identity, Outcome, Risk, Signal, SignalId, TaskId};
 use crate::playbook::catalog::Choice;
 use crate::playbook::expr::signal_context;
+use crate::playbook::normalise;
 use crate::queue::Claim;
 use crate::store::{Acceptance, Audit, Batch, Lane as Priority, Op, SignalOutcome, SignalRow, Waiting};
 use crate::telemetry;
@@ -201,7 +202,9 @@ impl Inner {
     async fn hold(&self, held: Held, reason: &str) {
         let mut ops: Vec<Op> = held.take_off().into_iter().collect();
         let finding = &held.signal.finding;
-        let key = format!("held:{}:{}:{}", held.signal.tenant, held.signal.source, finding.content);
+        // An incident that first named nobody and now names too many is another story, whatever became of the first task.
+        let story = normalise::hash(&format!("{}/{reason}", finding.content));
+        let key = format!("held:{}:{}:{story}", held.signal.tenant, held.signal.source);
         let known = match self.store.setting(&key).await {
             Ok(known) => known.and_then(|value| value.as_str().and_then(|id| id.parse::<SignalId>().ok())),
             Err(error) => {
