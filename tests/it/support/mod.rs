@@ -1,6 +1,6 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -411,15 +411,6 @@ pub async fn until(what: &str, holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// Words a test counts states by.
-pub fn words(tasks: &[Task]) -> HashMap<&'static str, usize> {
-    let mut words = HashMap::new();
-    for task in tasks {
-        *words.entry(task.state.word()).or_default() += 1;
-    }
-    words
 }
 
 /// True when somebody could still decide.
