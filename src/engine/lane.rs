@@ -133,17 +133,13 @@ impl Lane {
             if !self.wait(&mut messages, &mut backs).await || self.inner.is_dead() {
                 break;
             }
-            let busy = !messages.is_empty() || !backs.is_empty();
             if self.turn(messages, backs).await.is_err() || self.inner.is_dead() {
                 break;
             }
             if self.inner.stop.is_cancelled() && self.calls.is_empty() {
                 break;
             }
-            if !busy && self.may_rest() && self.leave() {
-                return;
-            }
-            if self.may_rest() && self.inbox.is_empty() && self.leave() {
+            if self.may_rest() && self.leave() {
                 return;
             }
         }
