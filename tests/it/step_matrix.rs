@@ -191,18 +191,19 @@ impl Scene {
         self.app.cases().await.iter().all(|case| case.state == "closed")
     }
 
-    /// People do what is theirs to do: approve, read the password out, report done. Gives how much there was.
-    async fn answer(&self) -> usize {
-        let mut answered = 0;
-        for task in self.app.open_tasks().await {
+    /// A person does one thing that is theirs to do: approve, read the password out, report done. False: nothing is.
+    async fn answer(&self) -> bool {
+        let tasks = self.app.open_tasks().await;
+        for task in &tasks {
             // The page of the approval stays open in the reviewer's browser.
             self.app.engine.seen(task.id);
+        }
+        for task in tasks {
             let key = || self.app.recipient.clone();
             let event = match (&task.state, task.kind) {
                 (State::Pending, Kind::Approval | Kind::Undecided) => {
                     self.app.vote(task.id, Verdict::Approve).await.expect("an entitled vote");
-                    answered += 1;
-                    continue;
+                    return true;
                 }
                 (State::Pending, Kind::Manual) => {
                     Event::Done { by: Box::new(reviewer("rita", self.app.clock.now())), note: None }
@@ -212,16 +213,16 @@ impl Scene {
                 _ => continue,
             };
             self.app.engine.decide(task.id, "reviewer:rita", event).await.expect("it is theirs to do");
-            answered += 1;
+            return true;
         }
-        answered
+        false
     }
 
     /// Until the case is closed: drain, answer, let time pass when nothing else is left.
     async fn to_the_end(mut self) -> Self {
         for _ in 0..ROUNDS {
             self = self.drain().await;
-            if self.answer().await > 0 {
+            if self.answer().await {
                 continue;
             }
             self = self.drain().await;
