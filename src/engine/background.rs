@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::decide::release_key;
-use super::intake::Held;
+use super::intake::{Asking, Held};
 use super::lane::Message;
 use super::{Inner, lock, watch};
 use crate::domain::task::{Event, Kind};
@@ -23,6 +23,13 @@ const STAMP_EVERY: Duration = Duration::from_millis(200);
 const MANY: u32 = 256;
 
 pub(super) fn spawn(inner: &Arc<Inner>) {
+    let parked = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        // A pause or a storm may have ended while nobody was there to wake what it held.
+        if let Err(error) = parked.wake_parked(None).await {
+            parked.telemetry.store_error("parked.wake", &error);
+        }
+    });
     inner.tasks.spawn(queue(Arc::clone(inner)));
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
     inner.tasks.spawn(due(Arc::clone(inner)));
@@ -142,14 +149,10 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
         inner.tell(&identity, Message::Wake, room);
     }
     for waiting in inner.store.due_waiting(now, MANY).await? {
-        let id = waiting.signal.id;
-        if !lock(&inner.asking).insert(id) {
-            continue;
-        }
+        let Some(asking) = Asking::begin(inner, waiting.signal.id) else { continue };
         let work = Arc::clone(inner);
         inner.tasks.spawn(async move {
-            Box::pin(Arc::clone(&work).take_in(Held::waiting(waiting), None)).await;
-            lock(&work.asking).remove(&id);
+            Box::pin(work.take_in(Held::waiting(waiting, asking), None)).await;
         });
     }
     Ok(())

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::Instrument;
 
 use super::hook::{Fate, Place};
+use super::intake::Asking;
 use super::record::{RowState, Turn};
 use super::{Inner, lock, perform};
 use crate::domain::ledger::Fault;
@@ -30,7 +31,7 @@ use crate::store::{self, Lane as Priority, Op, SignalOutcome, SignalRow};
 #[derive(Debug)]
 pub(super) enum Origin {
     Queue(Box<Claim>),
-    Waiting(SignalId),
+    Waiting(Asking),
 }
 
 /// A signal about this person.
@@ -69,6 +70,8 @@ const OVERDUE: Duration = Duration::from_millis(200);
 
 /// A lane that ends as soon as it may keeps its person in memory for this long, for timers of the retry policy.
 const LINGER: SignedDuration = SignedDuration::from_secs(2);
+/// A lane with a timer looks at the clock this often.
+const GLANCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Lane {
     inner: Arc<Inner>,
@@ -172,9 +175,10 @@ impl Lane {
     async fn wait(&mut self, messages: &mut Vec<Message>, backs: &mut Vec<Back>) -> bool {
         let now = self.inner.now();
         let timer = self.next_wake().and_then(|at| match Duration::try_from(at.duration_since(now)) {
-            Ok(wait) if !wait.is_zero() => Some(wait),
+            // Looked at anew each second: a clock may jump, as that of a suspended machine does.
+            Ok(wait) if !wait.is_zero() => Some(wait.min(GLANCE)),
             // Overdue: a call in flight ends it, or something outside does; looked at again, without spinning.
-            _ if !self.calls.is_empty() => None,
+            _ if !self.calls.is_empty() => Some(GLANCE),
             _ => Some(OVERDUE),
         });
         let stop = self.inner.stop.clone();
@@ -299,7 +303,10 @@ impl Lane {
                 turn.ops.extend(claim.dequeue());
                 turn.claims.push(*claim);
             }
-            Origin::Waiting(id) => turn.ops.push(Op::DropWaiting(id)),
+            Origin::Waiting(asking) => {
+                turn.ops.push(Op::DropWaiting(asking.id));
+                turn.asking.push(asking);
+            }
         }
         let content = signal.finding.content.clone();
         let same = |row: &SignalRow| row.signal.source == signal.source && row.signal.finding.content == content;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::hook::{Fate, Place};
-use super::intake::open_policy;
+use super::intake::{Asking, open_policy};
 use super::lane::Lane;
 use super::{Inner, lock};
 use crate::domain::guard::Parking;
@@ -32,6 +32,8 @@ pub(super) struct Turn {
     pub arrivals: Vec<Arrival>,
     pub signals: Vec<SignalRow>,
     pub claims: Vec<Claim>,
+    /// Waiting signals that this turn settles.
+    pub asking: Vec<Asking>,
     pub seals: Vec<Seal>,
     /// Operations that belong to the intake whatever is decided.
     pub ops: Vec<Op>,

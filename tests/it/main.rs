@@ -8,7 +8,13 @@ mod floors;
 
 mod http;
 
+mod kill;
+
 mod playbooks;
+
+mod process;
+
+mod serve;
 
 mod scenarios;
 

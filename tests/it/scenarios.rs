@@ -151,7 +151,8 @@ fn by_upn(app: &App, upn: &str) -> Value {
 
 /// A playbook that contains and asks for a reset.
 fn playbook(name: &str, on: &str, rest: &str) -> (String, String) {
-    let text = format!("name: {name}\nversion: 1\ndescription: A test.\non:\n{on}contain:\n  - do: revoke_sessions\n{rest}");
+    let text =
+        format!("name: {name}\nversion: 1\ndescription: A test.\non:\n{on}contain:\n  - do: revoke_sessions\n{rest}");
     (format!("{name}.yaml"), text)
 }
 

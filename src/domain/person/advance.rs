@@ -294,6 +294,7 @@ impl Person {
                 }
                 self.attempt(run, step, false, around, out)
             }
+            None if matches!(state, StepState::ByHand { .. }) => self.attempt(run, step, false, around, out),
             None if state.is_settled() && mine == StepState::Todo => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })

@@ -176,7 +176,8 @@ impl Person {
             };
         }
         let prepared = around.prepared.get(&(run, step.id.clone()));
-        if step.class == EffectClass::Hard && prepared.is_none() {
+        let gated = step.class == EffectClass::Hard || step.approval.is_some();
+        if gated && prepared.is_none() {
             out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
             return Ok(());
         }
@@ -399,6 +400,10 @@ impl Person {
                         step.action
                     );
                     self.ask_beside(&format!("{} is no longer what was approved", step.action), text, around, out);
+                }
+                if !claimed {
+                    // The approval ended here: what that means for its steps is said in the same turn.
+                    self.read_answers(around, out)?;
                 }
                 Ok(claimed)
             }

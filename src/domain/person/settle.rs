@@ -129,15 +129,20 @@ impl Person {
             self.revoked(run, step, left_at, around);
         }
         if step.action == RESET {
-            if let Some(case) = &mut self.doc.case {
-                case.reset_at = Some(left_at);
-                case.unchanged = false;
-            }
-            if let Some(watch) = &mut self.doc.watch {
-                watch.continuous = false;
-            }
+            self.password_changed(left_at);
         }
         Ok(())
+    }
+
+    /// The password is another one since then: the continuous watch ends.
+    pub(super) fn password_changed(&mut self, at: Timestamp) {
+        if let Some(case) = &mut self.doc.case {
+            case.reset_at = Some(at);
+            case.unchanged = false;
+        }
+        if let Some(watch) = &mut self.doc.watch {
+            watch.continuous = false;
+        }
     }
 
     fn revoked(&mut self, run: RunId, step: &Step, left_at: Timestamp, around: &Around<'_>) {
@@ -222,6 +227,16 @@ impl Person {
             "OUST-A-GONE" => Some("This version no longer knows a step of a pinned playbook"),
             _ => None,
         };
+        let begun = matches!(
+            self.run(run).map(|r| r.state(&step.id)),
+            Some(StepState::Intended { .. } | StepState::Unknown { .. })
+        );
+        if let (Some(title), false) = (by_hand, begun) {
+            // Nothing was sent: the step itself waits for the person who does it, and what follows it follows then.
+            let text = fault.message.clone();
+            self.task_event(run, &step.id, around, out, |step, _| task::Event::Dropped { step });
+            return self.ask_manual(run, &step.id, title.into(), text, around, out);
+        }
         if let Some(title) = by_hand {
             let text = fault.message.clone();
             self.ask_beside(title, text, around, out);
@@ -233,7 +248,22 @@ impl Person {
                 out,
             );
         }
-        self.failed(run, step, fault, None, around, out)
+        let nobody = step.action == REVOKE && is_nobody(&fault) && step.phase == Phase::Contain;
+        self.failed(run, step, fault, None, around, out)?;
+        if nobody { self.leave_nobody_alone(run, around, out) } else { Ok(()) }
+    }
+
+    /// Whoever does not exist is not read, and nobody is asked what to do with them.
+    fn leave_nobody_alone(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let todo = |state: &StepState| matches!(state, StepState::Todo);
+        let Some(of_run) = self.run(run) else { return Ok(()) };
+        let left: Vec<StepId> =
+            of_run.steps().filter(|(_, state)| todo(state)).map(|(step, _)| step.id.clone()).collect();
+        for step in left {
+            let reason = "Graph knows no such user".into();
+            self.record(out, around.now, run, Event::Skipped { step, reason })?;
+        }
+        Ok(())
     }
 
     pub(super) fn failed(

@@ -199,7 +199,8 @@ impl Run {
                 Some((step.clone(), S::Refused { reason: reason.clone() }))
             }
             Event::Asked { step, task } => {
-                self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. }))?;
+                // Asked again where a person has to do what was approved.
+                self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
                 Some((step.clone(), S::Waiting { task: *task }))
             }
             Event::Answered { step, task, verdict } => {
@@ -215,7 +216,7 @@ impl Run {
                 if *verdict == Verdict::Go {
                     self.gates.insert(step.clone(), *task);
                 }
-                Some((step.clone(), answered(*verdict, *task)))
+                Some((step.clone(), answered(*verdict, *task, entry.at)))
             }
             Event::Again { step } => {
                 let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
@@ -325,10 +326,11 @@ impl Run {
     }
 }
 
-fn answered(verdict: Verdict, task: TaskId) -> StepState {
+fn answered(verdict: Verdict, task: TaskId, at: Timestamp) -> StepState {
     match verdict {
         Verdict::Go => StepState::Ready { task: Some(task) },
-        Verdict::Done => StepState::Skipped { reason: "settled by a person".into() },
+        Verdict::Done => StepState::ByHand { at },
+        Verdict::Skip => StepState::Skipped { reason: "a person said: skip it".into() },
         other => StepState::Declined { verdict: other },
     }
 }

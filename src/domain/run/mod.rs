@@ -31,8 +31,10 @@ pub enum Mode {
 pub enum Verdict {
     /// Approved, released, "run it": go.
     Go,
-    /// "Skip it", or a manual job reported done.
+    /// A manual job reported done.
     Done,
+    /// "Skip it."
+    Skip,
     Denied,
     Expired,
     /// Approved, then withdrawn before execution.
@@ -161,6 +163,9 @@ pub enum Event {
     },
 }
 
+/// The word of a step that a guard holds.
+pub const PARKED: &str = "parked";
+
 /// Where one step stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepState {
@@ -201,6 +206,10 @@ pub enum StepState {
         at: Timestamp,
         left_at: Timestamp,
     },
+    /// A person did it and said so; Graph was not asked.
+    ByHand {
+        at: Timestamp,
+    },
     Joined {
         run: RunId,
         other: StepId,
@@ -225,6 +234,7 @@ impl StepState {
         matches!(
             self,
             Self::Done { .. }
+                | Self::ByHand { .. }
                 | Self::Joined { .. }
                 | Self::Skipped { .. }
                 | Self::Refused { .. }
@@ -237,13 +247,14 @@ impl StepState {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Todo => "todo",
-            Self::Parked { .. } => "parked",
+            Self::Parked { .. } => PARKED,
             Self::Waiting { .. } => "waiting",
             Self::Ready { .. } => "ready",
             Self::Intended { .. } => "running",
             Self::Backoff { .. } => "retrying",
             Self::Unknown { .. } => "unknown",
             Self::Done { .. } => "done",
+            Self::ByHand { .. } => "done_by_hand",
             Self::Joined { .. } => "joined",
             Self::Skipped { .. } => "skipped",
             Self::Refused { .. } => "refused",

@@ -86,9 +86,7 @@ async fn a_denial_after_the_approval_and_before_the_claim_wins() {
 }
 
 async fn dismiss(app: &App, user: Uuid) {
-    let token = app
-        .twin_token()
-        .await;
+    let token = app.twin_token().await;
     let body = serde_json::json!({"userIds": [user]}).to_string();
     let url = format!("{}v1.0/identityProtection/riskyUsers/dismiss", app.base);
     let answer = reqwest::Client::builder()
@@ -118,7 +116,8 @@ impl Token for App {
             config.client_id, config.client_secret
         );
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let answer = client.post(url).header("content-type", "application/x-www-form-urlencoded").body(form).send().await;
+        let answer =
+            client.post(url).header("content-type", "application/x-www-form-urlencoded").body(form).send().await;
         let text = answer.expect("an answer").text().await.expect("a body");
         let body: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         body["access_token"].as_str().unwrap_or_else(|| panic!("no token in {text}")).to_owned()

@@ -19,7 +19,7 @@ const WORKSPACE: Uuid = Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_000
 fn context(app: &App) -> Context {
     Context {
         entra_tenant_id: oust::twin::Config::default().tenant_id,
-        arm_allow: vec![ArmWorkspace { subscription: WORKSPACE, workspace: "soc".into() }],
+        arm_allow: vec![ArmWorkspace { subscription: WORKSPACE, workspace: "soc-prod".into() }],
         now: app.clock.now(),
     }
 }
@@ -45,8 +45,10 @@ async fn looks(app: &App, signal: SignalId, minutes: &[i64]) {
         push(app, SignedDuration::from_mins(*minute - passed) + SignedDuration::from_secs(2));
         passed = *minute;
         let before = asked(app);
-        eventually(app, "the next look", async || asked(app) > before || outcome(app, signal).await["word"] != "waiting")
-            .await;
+        eventually(app, "the next look", async || {
+            asked(app) > before || outcome(app, signal).await["word"] != "waiting"
+        })
+        .await;
         app.idle().await;
     }
 }
@@ -124,7 +126,8 @@ fn notification(app: &App, resource: &str) -> Vec<Finding> {
 async fn a_notification_is_fetched_and_then_acted_on() {
     let app = app().await;
     let ada = app.twin.special(Special::Ada);
-    let detection = app.twin.add_detection(&NewDetection { user: ada, ..NewDetection::default() }).expect("a detection");
+    let detection =
+        app.twin.add_detection(&NewDetection { user: ada, ..NewDetection::default() }).expect("a detection");
     let findings = notification(&app, &format!("identityProtection/riskDetections/{detection}"));
     let signal = accept(&app, "graph", findings).await[0];
     revoked(&app, ada, 1).await;

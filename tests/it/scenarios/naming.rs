@@ -40,12 +40,8 @@ async fn an_address_that_two_people_share_becomes_a_held_task() {
     .expect("a detection")
     .findings
     .remove(0);
-    finding.subject = Subject {
-        object_id: None,
-        upn: None,
-        sid: None,
-        sam: oust::domain::identity::SamAccount::parse(None, "alex"),
-    };
+    finding.subject =
+        Subject { object_id: None, upn: None, sid: None, sam: oust::domain::identity::SamAccount::parse(None, "alex") };
     let signal = super::accept(&app, "sentinel", vec![finding]).await[0];
     app.idle().await;
     assert_eq!(outcome(&app, signal).await["word"], "held");
@@ -154,9 +150,7 @@ async fn the_same_held_story_told_twice_is_one_task() {
 async fn a_look_up_that_fails_is_repeated_until_it_answers() {
     let app = app().await;
     let ada = app.twin.special(Special::Ada);
-    app.twin.fault(
-        oust::twin::Plan::on("/v1.0/users?", oust::twin::Fault::status(503)).method("GET").times(20),
-    );
+    app.twin.fault(oust::twin::Plan::on("/v1.0/users?", oust::twin::Fault::status(503)).method("GET").times(20));
     let signal = app.deliver(&by_upn(&app, "ada@contoso.example")).await[0];
     super::eventually(&app, "the look-up", async || {
         super::push(&app, SignedDuration::from_secs(5));

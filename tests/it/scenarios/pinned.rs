@@ -60,14 +60,17 @@ async fn a_restart_with_a_waiting_task_changes_nothing_that_was_stored() {
     app.idle().await;
     app.engine.stop(std::time::Duration::from_secs(5)).await;
     let keep = |picture: String| -> Vec<String> {
-        picture.lines().filter(|line| !line.contains("epoch") && !line.contains("lease")).map(str::to_owned).collect()
+        // Every start counts one epoch more, in a table of one number; nothing else may differ.
+        picture.lines().filter(|line| !line.starts_with("  one=1 ")).map(str::to_owned).collect()
     };
     let before = keep(app.picture().await);
     let app = app.restart(Arc::new(NoHook)).await;
     app.idle().await;
     app.engine.stop(std::time::Duration::from_secs(5)).await;
     let after = keep(app.picture().await);
-    assert_eq!(before, after);
+    let lost: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+    let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    assert_eq!((lost, new), (Vec::<&String>::new(), Vec::new()));
     assert_eq!(app.count("revokeSignInSessions", ada).applied, 1);
     assert_eq!(app.cases().await[0].detail["playbooks"], json!(["token-theft"]));
 }

@@ -48,13 +48,20 @@ async fn a_sign_in_from_elsewhere_without_risk_revokes_nothing() {
     app.idle().await;
     push(&app, SignedDuration::from_secs(20));
     sign_in(&app, ada, Origin::default());
-    let failed = NewSignIn { user: ada, origin: Origin::thief(), error_code: 50126, risk: None, at: None, session: None };
+    let failed =
+        NewSignIn { user: ada, origin: Origin::thief(), error_code: 50126, risk: None, at: None, session: None };
     app.twin.add_sign_in(&failed).expect("a sign-in");
     look(&app).await;
     look(&app).await;
     assert_eq!(app.count("revokeSignInSessions", ada).applied, 1);
-    let risky =
-        NewSignIn { user: ada, origin: Origin::default(), error_code: 0, risk: Some("high".into()), at: None, session: None };
+    let risky = NewSignIn {
+        user: ada,
+        origin: Origin::default(),
+        error_code: 0,
+        risk: Some("high".into()),
+        at: None,
+        session: None,
+    };
     app.twin.add_sign_in(&risky).expect("a sign-in");
     look(&app).await;
     revoked(&app, ada, 2).await;

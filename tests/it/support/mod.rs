@@ -1,6 +1,6 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -413,16 +413,16 @@ pub async fn until(what: &str, holds: impl FnMut() -> bool) {
     }
 }
 
-/// Words a test counts states by.
-pub fn words(tasks: &[Task]) -> HashMap<&'static str, usize> {
-    let mut words = HashMap::new();
-    for task in tasks {
-        *words.entry(task.state.word()).or_default() += 1;
-    }
-    words
-}
-
 /// True when somebody could still decide.
 pub fn is_waiting(task: &Task) -> bool {
     matches!(task.state, State::Pending | State::Escalated { .. })
+}
+
+/// As [`until`], for conditions that must themselves be waited for.
+pub async fn until_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < 2 * PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -124,6 +124,11 @@ pub fn plan_of(number: usize) -> PlanRef {
     }
 }
 
+/// What the store makes of a value.
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_value(serde_json::to_value(value).expect("it can be written")).expect("it can be read")
+}
+
 /// What the store holds of a run.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -409,26 +414,30 @@ impl World {
         self.calls.clear();
         self.running.clear();
         self.prepared.clear();
+        for stored in self.journals.values_mut() {
+            stored.journal = through_json(&stored.journal);
+        }
+        self.person.doc = through_json(&self.person.doc);
+        for task in self.person.tasks.values_mut() {
+            *task = through_json(task);
+        }
         self.person = self.restored();
         self.advance();
     }
 
+    /// The person as the store would give it back.
     pub fn restored(&self) -> Person {
-        let doc =
-            serde_json::from_value(serde_json::to_value(&self.person.doc).expect("a document")).expect("a document");
-        let tasks = serde_json::to_value(self.person.tasks.values().collect::<Vec<_>>()).expect("tasks");
         let journals = self
             .person
             .runs
             .iter()
             .map(|run| {
                 let stored = &self.journals[&run.id];
-                let entries = serde_json::to_value(&stored.journal).expect("a journal");
-                let entries = serde_json::from_value(entries).expect("a journal");
-                (run.id, stored.case, Arc::clone(&stored.plan), entries)
+                (run.id, stored.case, Arc::clone(&stored.plan), stored.journal.clone())
             })
             .collect();
-        let tasks = serde_json::from_value(tasks).expect("tasks");
+        let tasks = self.person.tasks.values().cloned().collect();
+        let doc = self.person.doc.clone();
         Person::restore(self.person.identity.clone(), doc, journals, tasks).expect("what was kept can be read")
     }
 
