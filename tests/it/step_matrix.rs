@@ -396,15 +396,12 @@ fn order_wrongs(cell: &Cell, scene: &Scene, wrong: &mut Vec<String>) {
 /// Nobody decides: contained all the same, and no timer, fault or crash ever sends a gated effect.
 async fn check_undecided(cell: Cell) {
     let mut scene = Scene::of(&cell).await.drain().await;
-    for _ in 0..6 {
-        scene.push(A_WHILE);
+    // A retry later, past the time to decide, and a day more.
+    for by in [A_WHILE, SignedDuration::from_hours(5), SignedDuration::from_hours(25)] {
+        scene.push(by);
         scene = scene.drain().await;
     }
-    // Past the time to decide, and a day more.
-    for hours in [5, 25] {
-        scene.push(SignedDuration::from_hours(hours));
-        scene = scene.drain().await.killed().await.drain().await;
-    }
+    scene = scene.killed().await.drain().await;
     let picture = scene.app.picture().await;
     for gated in ["resetPassword", "confirmCompromised", "updateInboxRule"] {
         assert_eq!(scene.app.count(gated, scene.user).received, 0, "{gated}\n{picture}");
@@ -416,10 +413,7 @@ async fn check_undecided(cell: Cell) {
     for effect in scene.effects().await {
         assert!(is_settled(&effect), "{} is {:?}\n{picture}", effect.step, effect.state);
     }
-    // Of what needs a decision nothing is reached; that the revoke after it is left out is a result, too.
-    let left_out = cell.step.follows.is_some() && cell.trouble == Trouble::Crash(Place::AfterResult);
-    let reached = cell.step.phase < Phase::Eradicate || left_out;
-    assert_eq!(scene.was_met(), reached, "{picture}");
+    assert_eq!(scene.was_met(), cell.step.phase < Phase::Eradicate, "{picture}");
 }
 
 fn cells(name: &str) -> Vec<Cell> {
@@ -433,6 +427,12 @@ fn cells(name: &str) -> Vec<Cell> {
         }
     }
     cells
+}
+
+/// Without a decision a gated step meets nothing: it is enough to lie in wait for its intent.
+fn is_telling(cell: &Cell) -> bool {
+    let gated = cell.step.phase >= Phase::Eradicate;
+    cell.step.action != MANUAL && (!gated || cell.trouble == Trouble::Crash(Place::BeforeIntent))
 }
 
 /// Every cell in a task of its own; all that failed are told, each with its first lines.
@@ -494,7 +494,6 @@ async fn every_step_of_token_theft_survives_every_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_decision_no_fault_ever_leads_to_a_reset() {
     for (name, _) in PLAYBOOKS {
-        let cells = cells(name).into_iter().filter(|cell| cell.step.action != MANUAL).collect();
-        check(cells, check_undecided).await;
+        check(cells(name).into_iter().filter(is_telling).collect(), check_undecided).await;
     }
 }
