@@ -310,6 +310,8 @@ impl App {
     /// Waits until nothing is left that this engine could do now.
     pub async fn idle(&self) {
         let begun = Instant::now();
+        // Looking costs more than most of what is waited for: less often, the longer it takes.
+        let mut pause = Duration::from_millis(2);
         loop {
             self.engine.look().await.expect("a read");
             let figures = self.store.figures(self.clock.now()).await.expect("a read");
@@ -325,7 +327,8 @@ impl App {
                 self.engine.lanes(),
                 self.picture().await
             );
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(30));
         }
     }
 
