@@ -74,7 +74,11 @@ async fn every(
         if inner.is_dead() {
             return;
         }
-        work(Arc::clone(&inner)).await;
+        // Nothing here changes anything outside: it may end in the middle, and a stop does not wait for it.
+        tokio::select! {
+            () = work(Arc::clone(&inner)) => {}
+            () = inner.stop.cancelled() => return,
+        }
     }
 }
 

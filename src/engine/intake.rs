@@ -92,7 +92,11 @@ impl Inner {
             match held.signal.finding.outcome.clone() {
                 Outcome::Act => self.act(held, room).await,
                 Outcome::Lookup { what } => {
-                    let naming = self.ask(&held.signal, &what, held.attempt).await;
+                    // Not asked to the end, the signal is where it was and is asked about at the next start.
+                    let naming = tokio::select! {
+                        naming = self.ask(&held.signal, &what, held.attempt) => naming,
+                        () = self.stop.cancelled() => return,
+                    };
                     self.named(held, naming, room).await;
                 }
                 Outcome::Held { reason } => self.hold(held, &reason).await,

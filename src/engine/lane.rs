@@ -79,6 +79,8 @@ pub(super) struct Lane {
     inbox: mpsc::UnboundedReceiver<Message>,
     calls: FuturesUnordered<BoxFuture<'static, Back>>,
     running: BTreeSet<(RunId, StepId)>,
+    /// Those of them that change something outside: a stop waits for these only.
+    effects: BTreeSet<(RunId, StepId)>,
     prepared: BTreeMap<(RunId, StepId), Value>,
     person: Option<Person>,
     revision: u64,
@@ -115,6 +117,7 @@ impl Inner {
             inbox,
             calls: FuturesUnordered::new(),
             running: BTreeSet::new(),
+            effects: BTreeSet::new(),
             prepared: BTreeMap::new(),
             person: None,
             revision: 0,
@@ -136,7 +139,7 @@ impl Lane {
             if self.turn(messages, backs).await.is_err() || self.inner.is_dead() {
                 break;
             }
-            if self.inner.stop.is_cancelled() && self.calls.is_empty() {
+            if self.inner.stop.is_cancelled() && self.effects.is_empty() {
                 break;
             }
             if self.may_rest() && self.leave() {
@@ -188,7 +191,7 @@ impl Lane {
             },
             Some(back) = self.calls.next(), if !self.calls.is_empty() => backs.push(back),
             () = sleep(timer) => {}
-            () = stop.cancelled(), if self.calls.is_empty() => return false,
+            () = stop.cancelled(), if self.effects.is_empty() => return false,
         }
         while let Ok(message) = self.inbox.try_recv() {
             messages.push(message);
@@ -281,6 +284,7 @@ impl Lane {
             }
             Back::Settled(settled) => {
                 self.running.remove(&(settled.run, settled.step.clone()));
+                self.effects.remove(&(settled.run, settled.step.clone()));
                 self.prepared.remove(&(settled.run, settled.step.clone()));
                 if settled.step.0 != READ_BACK && self.inner.hook.at(Place::BeforeResult, &settled.step.0) == Fate::Die
                 {
@@ -447,7 +451,13 @@ impl Lane {
     fn perform(&mut self, deeds: Vec<Deed>) {
         let Some(person) = &self.person else { return };
         let mut begun = HashSet::new();
+        let stopping = self.inner.stop.is_cancelled();
         for deed in deeds {
+            let is_effect = matches!(deed, Deed::Effect { .. });
+            // What only looks is begun again at the next start; an intent that is written is always sent.
+            if stopping && !is_effect {
+                continue;
+            }
             let (run, step) = match &deed {
                 Deed::Effect { run, step, .. }
                 | Deed::Read { run, step }
@@ -459,10 +469,13 @@ impl Lane {
                 },
             };
             // A decision loop may name the same deed twice; it is one deed.
-            if !begun.insert((run, step.clone())) || !self.running.insert((run, step)) {
+            if !begun.insert((run, step.clone())) || !self.running.insert((run, step.clone())) {
                 continue;
             }
             if let Some(call) = perform::start(&self.inner, person, deed) {
+                if is_effect {
+                    self.effects.insert((run, step));
+                }
                 self.calls.push(Box::pin(call.instrument(tracing::Span::current())));
             }
         }
