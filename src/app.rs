@@ -20,8 +20,8 @@ use crate::graph::{self, Graph};
 use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::queue::{Embedded, Queue};
-use crate::store::Store;
 use crate::store::sqlite::{Options, Sqlite};
+use crate::store::{Audit, Batch, Lane, Op, Store};
 use crate::telemetry::{GraphCall, Telemetry};
 
 /// What is in flight at shutdown may take this long; the rest goes on at the next start.
@@ -79,7 +79,9 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
             .await
             .with_context(|| format!("{} cannot be listened on", config.listen))?;
         running.address = Some(listener.local_addr()?);
-        let router = http::router(running.surface(&config, &queue, &telemetry, &clock)?);
+        let surface = running.surface(&config, &queue, &telemetry, &clock)?;
+        running.audit_refusals(&surface, &clock);
+        let router = http::router(surface);
         let stop = running.stop.clone();
         running.receiver = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
             stop.cancelled().await;
@@ -141,6 +143,41 @@ impl Running {
         }))
     }
 
+    /// Refused senders are audited as one summary a minute (law 11), and once more at the end.
+    fn audit_refusals(&self, surface: &http::State, clock: &Clock) {
+        let (surface, clock, store, stop) =
+            (surface.clone(), Arc::clone(clock), Arc::clone(&self.store), self.stop.clone());
+        tokio::spawn(async move {
+            let mut ending = false;
+            while !ending {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(60)) => {}
+                    () = stop.cancelled() => ending = true,
+                }
+                let refused = surface.take_refusals();
+                if refused.is_empty() {
+                    continue;
+                }
+                let lines = refused.iter().map(
+                    |((source, reason), count)| serde_json::json!({"source": source, "reason": reason, "count": count}),
+                );
+                let audit = Audit {
+                    at: clock(),
+                    actor: "receiver".into(),
+                    verb: "deliveries.refused".into(),
+                    tenant: None,
+                    object_id: None,
+                    case: None,
+                    detail: lines.collect(),
+                };
+                let batch = Batch { expect: None, ops: vec![Op::Audit(Box::new(audit))] };
+                if let Err(error) = store.commit(Lane::Other, batch).await {
+                    tracing::error!(error = %error, "refused deliveries could not be audited");
+                }
+            }
+        });
+    }
+
     /// Looks at the store once a second, so that `/readyz` answers without waiting for it.
     fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
         let healthy = Arc::new(AtomicBool::new(true));
@@ -173,7 +210,8 @@ impl Running {
                     None => format!("{} playbooks, set {}", catalog.entries().len(), catalog.set_hash()),
                     Some(problem) => format!("the folder is not valid, the last valid set is in use: {problem}"),
                 };
-                checks.push(Check { name: "playbooks".into(), ok: problems.is_empty(), detail: Some(detail) });
+                // A typing mistake in a file must not turn senders away: the last valid set is at work.
+                checks.push(Check { name: "playbooks".into(), ok: true, detail: Some(detail) });
             }
             Readiness { checks }
         })

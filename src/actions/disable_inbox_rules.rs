@@ -66,6 +66,12 @@ fn suspects(results: &Value) -> Vec<Suspect> {
     found
 }
 
+/// True when some step of the run read the rules.
+fn was_read(results: &Value) -> bool {
+    let steps = results.as_object().into_iter().flat_map(|steps| steps.values());
+    steps.into_iter().any(|result| result.get("rules").is_some_and(Value::is_array))
+}
+
 #[async_trait]
 impl Action for DisableInboxRules {
     fn info(&self) -> &'static ActionInfo {
@@ -74,6 +80,11 @@ impl Action for DisableInboxRules {
 
     async fn perform(&self, call: &Call<'_>) -> Result<Done, Fault> {
         let end = call.deadline();
+        if !was_read(call.results) {
+            let why = "the person's inbox rules could not be read before, so oust does not know which to switch off: \
+                       look at them in the Exchange admin centre";
+            return Err(Fault::refuse("OUST-A-UNREAD", why));
+        }
         let mut last = None;
         let mut outcomes = Vec::new();
         for rule in suspects(call.results) {

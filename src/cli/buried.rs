@@ -114,23 +114,18 @@ async fn list(context: &Context, all: bool, paging: &Paging, config: &ConfigArg)
 type Settled = (BuriedId, Result<Vec<String>, String>);
 
 impl Settle {
-    async fn rows(&self, store: &Sqlite) -> Result<Vec<Buried>, Failure> {
-        let mut rows = Vec::new();
+    async fn rows(&self, store: &Sqlite) -> Result<Vec<BuriedId>, Failure> {
         if !self.all {
-            for id in &self.ids {
-                let row = store.buried(*id).await.map_err(|error| failed(&error))?;
-                rows.push(row.ok_or_else(|| missing("buried", id))?);
-            }
-            return Ok(rows);
+            return Ok(self.ids.clone());
         }
+        let (mut ids, mut page) = (Vec::new(), Page { after: None, limit: 500 });
         let filter = Filter { open: true, ..Filter::default() };
-        let mut page = Page { after: None, limit: 500 };
         loop {
             let listed = store.buried_list(&filter, &page).await.map_err(|error| failed(&error))?;
-            rows.extend(listed.items);
+            ids.extend(listed.items.into_iter().map(|row| row.id));
             match listed.next {
                 Some(next) => page.after = Some(next),
-                None => return Ok(rows),
+                None => return Ok(ids),
             }
         }
     }
@@ -147,8 +142,9 @@ impl Settle {
         F: Future<Output = Result<Vec<String>, String>>,
     {
         let (by, mut done) = (context.environment.operator(), Vec::new());
-        for row in self.rows(store).await? {
-            let id = row.id;
+        for id in self.rows(store).await? {
+            let row = store.buried(id).await.map_err(|error| failed(&error))?;
+            let row = row.ok_or_else(|| missing("buried", &id))?;
             if row.state != BuriedState::Buried {
                 done.push((id, Err(format!("already {:?}", row.state).to_lowercase())));
                 continue;

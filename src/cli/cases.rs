@@ -145,6 +145,7 @@ fn told(value: &Value) -> String {
     let word = |value: &Value| match value {
         Value::String(text) => printable(text),
         Value::Null => "-".to_owned(),
+        Value::Array(items) => printable(&items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
         other => printable(&other.to_string()),
     };
     let case = &value["case"];

@@ -67,12 +67,24 @@ impl Environment {
     pub fn operator(&self) -> String {
         let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| self.get(name));
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let name: String = named.unwrap_or("unknown").chars().filter(plain).take(64).collect();
-        format!("operator:{}", if name.is_empty() { "unknown" } else { &name })
+        let name: String = named.unwrap_or_default().chars().filter(plain).take(64).collect();
+        if name.is_empty() { format!("operator:{}", user_id()) } else { format!("operator:{name}") }
     }
 
     /// True when colours are welcome: nobody said `NO_COLOR`.
     pub fn colour(&self) -> bool {
         self.get("NO_COLOR").is_none_or(str::is_empty)
     }
+}
+
+/// The number of the user this process runs as, where the system says so.
+fn user_id() -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if let Ok(me) = std::fs::metadata("/proc/self") {
+            return format!("uid-{}", me.uid());
+        }
+    }
+    "unknown".to_owned()
 }

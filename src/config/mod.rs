@@ -7,6 +7,7 @@ mod environment;
 mod guards;
 mod reader;
 mod secret;
+mod senders;
 mod sources;
 mod tenants;
 

@@ -3,22 +3,21 @@
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::domain::TenantName;
 use crate::http::{self, OnUnknown, Rate, SourceKind};
 use crate::playbook::diagnostic::quote;
-use crate::playbook::yaml::{Node, Tree};
+use crate::playbook::yaml::Node;
 use crate::sources::ArmWorkspace;
 use crate::sources::auth::networks::Networks;
-use crate::sources::auth::{
-    self, Authenticator, ClientState, Resolve, SecretRef, bearer, query_token, standard_webhooks,
-};
+use crate::sources::auth::{self, Authenticator, ClientState, Resolve, SecretRef};
 use crate::sources::mapped::{self, Mapping};
 
 use super::reader::{Reader, Section};
 use super::secret::Vault;
+use super::senders;
 use super::tenants::{Tenant, guid};
 
 /// A configured way in: `POST /webhooks/<name>`.
@@ -131,7 +130,7 @@ fn source(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node, tenants: &[Te
             reader.error(auth.at, "a graph source takes no auth", help);
             None
         }
-        (_, Some(list)) => auth_list(reader, vault, list),
+        (_, Some(list)) => senders::list(reader, vault, list),
         (_, None) => {
             let help = "any one suffices: standard_webhooks, hmac, bearer or query_token";
             reader.error(section.at, "a source without auth would believe anybody", help);
@@ -198,7 +197,7 @@ fn kind(reader: &mut Reader<'_>, vault: &Vault<'_>, section: &mut Section<'_>, w
         "graph" => {
             let node = reader.need(section, "client_state", "a graph source")?;
             let mut inner = reader.section(node, "client_state")?;
-            let client_state = secrets(reader, vault, &mut inner, "client_state", auth::MIN_SECRET);
+            let client_state = senders::secrets(reader, vault, &mut inner, "client_state", auth::MIN_SECRET);
             reader.finish(inner, "client_state", &[]);
             Some(Kind::Graph { client_state: client_state? })
         }
@@ -250,136 +249,6 @@ fn allow(reader: &mut Reader<'_>, node: &Node) -> Option<ArmWorkspace> {
     });
     reader.finish(section, "an arm entry", &[]);
     Some(ArmWorkspace { subscription: subscription?, workspace: workspace? })
-}
-
-fn auth_list(reader: &mut Reader<'_>, vault: &Vault<'_>, list: &Node) -> Option<Vec<auth::Config>> {
-    let items = reader.list(list, "auth", 16);
-    if super::is_empty(list) {
-        reader.error(list.at, "a source without auth would believe anybody", "add one entry");
-        return None;
-    }
-    let entries: Vec<auth::Config> = items.iter().filter_map(|item| auth(reader, vault, item)).collect();
-    (entries.len() == items.len() && !entries.is_empty()).then_some(entries)
-}
-
-fn auth(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<auth::Config> {
-    const WORDS: &[&str] = &["standard_webhooks", "hmac", "bearer", "query_token"];
-    let section = reader.section(node, "an auth entry")?;
-    let entries: Vec<_> = section.all().collect();
-    let [(key, inner)] = entries.as_slice() else {
-        reader.error(node.at, "an auth entry must have exactly one key", WORDS.join(", "));
-        return None;
-    };
-    if key.text == "entra" {
-        let help = "use standard_webhooks, hmac or bearer";
-        reader.error(key.at, "auth by entra is not available in this version", help);
-        return None;
-    }
-    if !WORDS.contains(&key.text.as_str()) {
-        reader.error(key.at, format!("{} is no way to authenticate", quote(&key.text)), WORDS.join(", "));
-        return None;
-    }
-    let mut fields = reader.section(inner, &key.text)?;
-    let secrets = references(reader, vault, &mut fields, &key.text);
-    let entry = match key.text.as_str() {
-        "standard_webhooks" => {
-            secrets.map(|secrets| auth::Config::StandardWebhooks(standard_webhooks::Config { secrets }))
-        }
-        "hmac" => hmac(reader, &mut fields, secrets),
-        "bearer" => secrets.map(|secrets| auth::Config::Bearer(bearer::Config { secrets })),
-        _ => {
-            let help = "only for senders that can do nothing else: addresses end up in logs of proxies";
-            reader.warn(key.at, "query_token puts a secret into the address", help);
-            parameter(reader, &mut fields)
-                .zip(secrets)
-                .map(|(parameter, secrets)| auth::Config::QueryToken(query_token::Config { parameter, secrets }))
-        }
-    };
-    let at = fields.at;
-    reader.finish(fields, &key.text, &[]);
-    // What only the way itself can tell, such as a key that is no base64.
-    let built = entry.as_ref().map(|entry| Authenticator::build(std::slice::from_ref(entry), &[], &Resolved));
-    for mistake in built.and_then(Result::err).unwrap_or_default() {
-        let help = match key.text.as_str() {
-            "standard_webhooks" => "make a secret with: echo whsec_$(openssl rand -base64 32)",
-            _ => "make a secret with: openssl rand -base64 32",
-        };
-        reader.error(at, mistake.to_string(), help);
-    }
-    entry
-}
-
-fn parameter(reader: &mut Reader<'_>, fields: &mut Section<'_>) -> Option<String> {
-    let Some(node) = fields.take("parameter") else { return Some("token".to_owned()) };
-    let text = reader.text(node, "parameter")?;
-    // Graph's handshake uses this one; the two must not be confused.
-    if text == "validationToken" || !super::is_name(text) {
-        reader.error(node.at, format!("{} cannot name the parameter", quote(text)), "token");
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn hmac(reader: &mut Reader<'_>, fields: &mut Section<'_>, secrets: Option<Vec<SecretRef>>) -> Option<auth::Config> {
-    use auth::hmac::{Algorithm, Encoding};
-    let header = reader.need(fields, "header", "hmac").and_then(|node| reader.parse(node, "header"));
-    let header: Option<::http::HeaderName> = header;
-    let prefix = match fields.take("prefix") {
-        Some(Node { value: Tree::Text(text), .. }) if text.is_empty() => Some(String::new()),
-        Some(node) => reader.text(node, "prefix").map(str::to_owned),
-        None => Some(String::new()),
-    };
-    let encoding = match fields.take("encoding") {
-        Some(node) => reader.word(node, "encoding", &["hex", "base64"], &[]),
-        None => Some("hex"),
-    };
-    let algorithm = match fields.take("algorithm") {
-        Some(node) => reader.word(node, "algorithm", &["sha256", "sha512"], &[]),
-        None => Some("sha256"),
-    };
-    Some(auth::Config::Hmac(auth::hmac::Config {
-        header: header?.to_string(),
-        prefix: prefix?,
-        encoding: if encoding? == "base64" { Encoding::Base64 } else { Encoding::Hex },
-        algorithm: if algorithm? == "sha512" { Algorithm::Sha512 } else { Algorithm::Sha256 },
-        secrets: secrets?,
-    }))
-}
-
-/// `secrets` as references that are already resolved.
-fn references(
-    reader: &mut Reader<'_>,
-    vault: &Vault<'_>,
-    fields: &mut Section<'_>,
-    what: &str,
-) -> Option<Vec<SecretRef>> {
-    let secrets = secrets(reader, vault, fields, what, 0)?;
-    Some(secrets.into_iter().map(SecretRef::Inline).collect())
-}
-
-/// `secrets`: several = rotation. `shortest` in characters, so that nobody guesses one.
-fn secrets(
-    reader: &mut Reader<'_>,
-    vault: &Vault<'_>,
-    section: &mut Section<'_>,
-    what: &str,
-    shortest: usize,
-) -> Option<Vec<SecretString>> {
-    let node = reader.need(section, "secrets", what)?;
-    let items = reader.list(node, "secrets", 16);
-    if super::is_empty(node) {
-        reader.error(node.at, format!("{what} has no secrets: nobody could authenticate"), "add one");
-    }
-    let mut secrets = Vec::new();
-    for item in items {
-        let Some(secret) = vault.secret(reader, item, "a secret") else { continue };
-        if secret.expose_secret().chars().count() < shortest {
-            let message = format!("a secret of {what} is shorter than {shortest} characters");
-            reader.error(item.at, message, "make one with: openssl rand -base64 32");
-        }
-        secrets.push(secret);
-    }
-    (secrets.len() == items.len() && !secrets.is_empty()).then_some(secrets)
 }
 
 fn networks(reader: &mut Reader<'_>, node: &Node) -> Vec<IpNet> {

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::decide::release_key;
-use super::intake::Held;
+use super::intake::{Asking, Held};
 use super::lane::Message;
 use super::{Inner, lock, watch};
 use crate::domain::task::{Event, Kind};
@@ -23,6 +23,13 @@ const STAMP_EVERY: Duration = Duration::from_millis(200);
 const MANY: u32 = 256;
 
 pub(super) fn spawn(inner: &Arc<Inner>) {
+    let parked = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        // A pause or a storm may have ended while nobody was there to wake what it held.
+        if let Err(error) = parked.wake_parked(None).await {
+            parked.telemetry.store_error("parked.wake", &error);
+        }
+    });
     inner.tasks.spawn(queue(Arc::clone(inner)));
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
     inner.tasks.spawn(due(Arc::clone(inner)));
@@ -142,15 +149,23 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
         inner.tell(&identity, Message::Wake, room);
     }
     for waiting in inner.store.due_waiting(now, MANY).await? {
-        let id = waiting.signal.id;
-        if !lock(&inner.asking).insert(id) {
-            continue;
-        }
+        let Some(asking) = Asking::begin(inner, waiting.signal.id) else { continue };
         let work = Arc::clone(inner);
         inner.tasks.spawn(async move {
-            Arc::clone(&work).take_in(Held::waiting(waiting), None).await;
-            lock(&work.asking).remove(&id);
+            Box::pin(work.take_in(Held::waiting(waiting, asking), None)).await;
         });
+    }
+    Ok(())
+}
+
+/// A person whose lane ended badly is still marked as ours: nobody else looks after them.
+async fn sweep(inner: &Arc<Inner>) -> Result<(), store::Error> {
+    const NOBODY: store::Epoch = store::Epoch(-1);
+    let overdue = inner.now() - SignedDuration::from_secs(10);
+    for identity in inner.store.due_people(overdue, NOBODY, 10_000).await? {
+        if !lock(&inner.lanes).contains_key(&identity) {
+            inner.tell(&identity, Message::Wake, None);
+        }
     }
     Ok(())
 }
@@ -288,6 +303,9 @@ async fn clocks(inner: &Arc<Inner>) {
     let now = inner.now();
     inner.forget_presence(now);
     inner.bound_watermarks();
+    if let Err(error) = sweep(inner).await {
+        inner.telemetry.store_error("people.sweep", &error);
+    }
     let filter = Filter { open: true, ..Filter::default() };
     let mut page = Page { after: None, limit: 500 };
     loop {

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::lane::Message;
 use super::record::storm_key;
 use super::{Engine, Inner, lock};
+use crate::domain::run::PARKED;
 use crate::domain::task::{Consequence, Event, Kind, Refused, State, Task};
 use crate::domain::{TaskId, TenantName};
-use crate::store::{self, Audit, Batch, Expect, Filter, Lane as Priority, Op, Page, PersonRow};
+use crate::store::{self, Audit, Batch, CaseRow, Expect, Filter, Lane as Priority, Op, Page, PersonRow};
 
 /// A decision as recorded.
 #[derive(Debug)]
@@ -102,16 +103,18 @@ impl Inner {
         if let (Some(identity), Some(_)) = (&task.identity, task.case) {
             self.tell(identity, Message::Wake, None);
         }
-        if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
-            if let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
-                let mut released = self.released.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                released.insert(tenant.clone(), self.now());
-                drop(released);
-                if let Err(error) = self.wake_parked(Some(&tenant)).await {
-                    self.telemetry.store_error("parked.wake", &error);
-                }
+        let released = task.kind == Kind::Release && matches!(task.state, State::Executed { .. });
+        if released && let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
+            self.release(&tenant);
+            if let Err(error) = self.wake_parked(Some(&tenant)).await {
+                self.telemetry.store_error("parked.wake", &error);
             }
         }
+    }
+
+    fn release(&self, tenant: &TenantName) {
+        let mut released = self.released.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        released.insert(tenant.clone(), self.now());
     }
 
     async fn tenant_of_storm(&self, id: TaskId) -> Result<Option<TenantName>, store::Error> {
@@ -139,7 +142,7 @@ impl Inner {
                 listed
                     .items
                     .into_iter()
-                    .filter(|case| of_tenant(&case.identity.tenant))
+                    .filter(|case| of_tenant(&case.identity.tenant) && has_parked(case))
                     .map(|case| (case.opened_at, case.identity)),
             );
             match listed.next {
@@ -161,6 +164,12 @@ impl Inner {
             marks.clear();
         }
     }
+}
+
+/// True when a step of the case is held by a guard.
+fn has_parked(case: &CaseRow) -> bool {
+    let steps = case.detail.get("steps").and_then(serde_json::Value::as_array);
+    steps.is_some_and(|steps| steps.iter().any(|step| step["state"] == PARKED))
 }
 
 /// The setting that holds when a tenant's parked work was released.

@@ -18,9 +18,36 @@ use crate::domain::task::{Kind, New, Policy, Snapshot, SnapshotItem, Task};
 use crate::domain::{DeliveryId, Identity, Outcome, Risk, Signal, SignalId, TaskId};
 use crate::playbook::catalog::Choice;
 use crate::playbook::expr::signal_context;
+use crate::playbook::normalise;
 use crate::queue::Claim;
 use crate::store::{Acceptance, Audit, Batch, Lane as Priority, Op, SignalOutcome, SignalRow, Waiting};
 use crate::telemetry;
+
+/// A waiting signal in work: until this is dropped (what became of it is durable, or was given up) it is not taken
+/// again.
+pub(super) struct Asking {
+    inner: Arc<Inner>,
+    pub id: SignalId,
+}
+
+impl Asking {
+    /// `None` when it is in work already.
+    pub(super) fn begin(inner: &Arc<Inner>, id: SignalId) -> Option<Self> {
+        lock(&inner.asking).insert(id).then(|| Self { inner: Arc::clone(inner), id })
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        lock(&self.inner.asking).remove(&self.id);
+    }
+}
+
+impl std::fmt::Debug for Asking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Asking").field(&self.id).finish()
+    }
+}
 
 /// A signal in hand and where it must be taken off.
 #[derive(Debug)]
@@ -33,18 +60,17 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn queued(claim: Claim) -> Self {
-        Self { signal: claim.signal.clone(), origin: Origin::Queue(claim), attempt: 0 }
+        Self { signal: claim.signal.clone(), origin: Origin::Queue(Box::new(claim)), attempt: 0 }
     }
 
-    pub(super) fn waiting(waiting: Waiting) -> Self {
-        let id = waiting.signal.id;
-        Self { origin: Origin::Waiting(id), signal: waiting.signal, attempt: waiting.attempt }
+    pub(super) fn waiting(waiting: Waiting, asking: Asking) -> Self {
+        Self { origin: Origin::Waiting(asking), signal: waiting.signal, attempt: waiting.attempt }
     }
 
     fn take_off(&self) -> Option<Op> {
         match &self.origin {
             Origin::Queue(claim) => claim.dequeue(),
-            Origin::Waiting(id) => Some(Op::DropWaiting(*id)),
+            Origin::Waiting(asking) => Some(Op::DropWaiting(asking.id)),
         }
     }
 
@@ -114,6 +140,7 @@ impl Inner {
             received_at: held.signal.received_at,
             content: finding.content.clone(),
             context: signal_context(&held.signal),
+            traceparent: held.signal.traceparent.clone(),
             traces: traces(&held.signal),
             plan: PlanRef { hash: entry.pinned.hash.clone(), plan },
         };
@@ -175,7 +202,9 @@ impl Inner {
     async fn hold(&self, held: Held, reason: &str) {
         let mut ops: Vec<Op> = held.take_off().into_iter().collect();
         let finding = &held.signal.finding;
-        let key = format!("held:{}:{}:{}", held.signal.tenant, held.signal.source, finding.content);
+        // An incident that first named nobody and now names too many is another story, whatever became of the first task.
+        let story = normalise::hash(&format!("{}/{reason}", finding.content));
+        let key = format!("held:{}:{}:{story}", held.signal.tenant, held.signal.source);
         let known = match self.store.setting(&key).await {
             Ok(known) => known.and_then(|value| value.as_str().and_then(|id| id.parse::<SignalId>().ok())),
             Err(error) => {

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::Instrument;
 
 use super::hook::{Fate, Place};
+use super::intake::Asking;
 use super::record::{RowState, Turn};
 use super::{Inner, lock, perform};
 use crate::domain::ledger::Fault;
@@ -29,8 +30,8 @@ use crate::store::{self, Lane as Priority, Op, SignalOutcome, SignalRow};
 /// Where a signal came from, so that it can be taken off there in the intake's transaction.
 #[derive(Debug)]
 pub(super) enum Origin {
-    Queue(Claim),
-    Waiting(SignalId),
+    Queue(Box<Claim>),
+    Waiting(Asking),
 }
 
 /// A signal about this person.
@@ -64,8 +65,13 @@ pub(super) enum Back {
     Prepared { run: RunId, step: StepId, before: Value },
 }
 
+/// Something is due and cannot be done yet: pause before the next look.
+const OVERDUE: Duration = Duration::from_millis(200);
+
 /// A lane that ends as soon as it may keeps its person in memory for this long, for timers of the retry policy.
 const LINGER: SignedDuration = SignedDuration::from_secs(2);
+/// A lane with a timer looks at the clock this often.
+const GLANCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Lane {
     inner: Arc<Inner>,
@@ -168,7 +174,13 @@ impl Lane {
     /// Waits for something to do; gathers all that is there. False when there will be nothing any more.
     async fn wait(&mut self, messages: &mut Vec<Message>, backs: &mut Vec<Back>) -> bool {
         let now = self.inner.now();
-        let timer = self.next_wake().map(|at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO));
+        let timer = self.next_wake().and_then(|at| match Duration::try_from(at.duration_since(now)) {
+            // Looked at anew each second: a clock may jump, as that of a suspended machine does.
+            Ok(wait) if !wait.is_zero() => Some(wait.min(GLANCE)),
+            // Overdue: a call in flight ends it, or something outside does; looked at again, without spinning.
+            _ if !self.calls.is_empty() => Some(GLANCE),
+            _ => Some(OVERDUE),
+        });
         let stop = self.inner.stop.clone();
         let killed = self.inner.killed.clone();
         tokio::select! {
@@ -289,9 +301,12 @@ impl Lane {
         match origin {
             Origin::Queue(claim) => {
                 turn.ops.extend(claim.dequeue());
-                turn.claims.push(claim);
+                turn.claims.push(*claim);
             }
-            Origin::Waiting(id) => turn.ops.push(Op::DropWaiting(id)),
+            Origin::Waiting(asking) => {
+                turn.ops.push(Op::DropWaiting(asking.id));
+                turn.asking.push(asking);
+            }
         }
         let content = signal.finding.content.clone();
         let same = |row: &SignalRow| row.signal.source == signal.source && row.signal.finding.content == content;
@@ -342,6 +357,9 @@ impl Lane {
             let Some(mut person) = self.person.clone() else { return Err(Gone) };
             let mut output = self.decide(&mut person, turn, over_cap);
             self.ask_hook(&output, turn);
+            if self.inner.is_dead() {
+                return Err(Gone);
+            }
             let inner = Arc::clone(&self.inner);
             let mut storm = (None, Vec::new());
             if output.parked_by_cap {
@@ -411,11 +429,11 @@ impl Lane {
     fn ask_hook(&self, output: &Output, turn: &mut Turn) {
         turn.fates.clear();
         for deed in &output.deeds {
-            if let Deed::Effect { step, .. } = deed {
-                if self.inner.hook.at(Place::BeforeIntent, &step.0) == Fate::Die {
-                    self.inner.die();
-                    turn.fates.push(Fate::Die);
-                }
+            if let Deed::Effect { step, .. } = deed
+                && self.inner.hook.at(Place::BeforeIntent, &step.0) == Fate::Die
+            {
+                self.inner.die();
+                turn.fates.push(Fate::Die);
             }
         }
     }

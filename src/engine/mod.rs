@@ -35,6 +35,7 @@ use crate::actions::Registry;
 use crate::domain::guard::{Facts, Membership};
 use crate::domain::person::Rules;
 use crate::domain::plan::Plan;
+use crate::domain::task::Task;
 use crate::domain::{Identity, ObjectId, Signal, SignalId, TaskId, TenantName};
 use crate::graph::Graph;
 use crate::playbook::catalog::{Catalog, Reloader};
@@ -255,8 +256,12 @@ impl Engine {
 
     /// The browser of a task's recipient is there (heartbeat): a step that reveals a secret may be claimed.
     pub fn seen(&self, task: TaskId) {
-        lock(&self.inner.presence).insert(task, (self.inner.clock)());
-        self.inner.due.notify_one();
+        let now = self.inner.now();
+        let before = lock(&self.inner.presence).insert(task, now);
+        if before.is_none_or(|seen| now.duration_since(seen) > Task::BROWSER_PRESENT) {
+            let inner = Arc::clone(&self.inner);
+            self.inner.tasks.spawn(async move { inner.came_back(task).await });
+        }
     }
 
     /// A pause was set or lifted in this process: look at once.
@@ -295,6 +300,17 @@ impl Engine {
 }
 
 impl Inner {
+    /// A browser is there that was away: what waits for it goes on. Nobody is due for that, so the person is told.
+    async fn came_back(self: Arc<Self>, task: TaskId) {
+        match self.store.task(task).await {
+            Ok(Some(Task { approval: Some(_), identity: Some(identity), state, .. })) if !state.is_terminal() => {
+                self.tell(&identity, lane::Message::Wake, None);
+            }
+            Ok(_) => {}
+            Err(error) => self.telemetry.store_error("task.seen", &error),
+        }
+    }
+
     fn now(&self) -> Timestamp {
         (self.clock)()
     }

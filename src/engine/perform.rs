@@ -21,6 +21,7 @@ use crate::domain::{Identity, RunId, TaskId};
 use crate::graph::retry::{Schedule, jitter};
 use crate::graph::{Graph, SendBy, Terms};
 use crate::seal::{RecipientKey, Sealed};
+use crate::telemetry;
 
 /// How long reading a user back may take.
 const READ_BACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ struct Job {
     task: Option<TaskId>,
     recipient: Option<String>,
     containing: bool,
+    traceparent: Option<String>,
 }
 
 /// Starts a deed; `None` when the person's state no longer has it.
@@ -145,6 +147,7 @@ impl Job {
             task,
             recipient,
             containing,
+            traceparent: of_run.traceparent.clone(),
             step,
         })
     }
@@ -163,6 +166,15 @@ impl Job {
                 ),
             )
         })
+    }
+
+    /// Part of the trace that began with the signal's receipt.
+    fn span(&self) -> tracing::Span {
+        let span = self.inner.telemetry.step_span(&self.step.id.0, &self.step.action, self.attempt);
+        if let Some(parent) = &self.traceparent {
+            telemetry::set_parent(&span, parent);
+        }
+        span
     }
 
     /// When a repetition is due by the retry policy.
@@ -229,7 +241,7 @@ impl Job {
     }
 
     async fn effect(&self) -> Back {
-        let span = self.inner.telemetry.step_span(&self.step.id.0, &self.step.action, self.attempt);
+        let span = self.span();
         let _slot = self.slot().await;
         let fate = self.inner.hook.at(Place::BeforeCall, &self.step.id.0);
         if fate == Fate::Die {
@@ -251,9 +263,19 @@ impl Job {
     }
 
     async fn read(&self) -> Back {
-        let span = self.inner.telemetry.step_span(&self.step.id.0, &self.step.action, self.attempt);
+        let span = self.span();
         let _slot = self.slot().await;
-        let work = self.with_call(|action, call| action.perform(call));
+        let fate = self.inner.hook.at(Place::BeforeCall, &self.step.id.0);
+        if fate == Fate::Die {
+            self.inner.die();
+            return std::future::pending().await;
+        }
+        let work = async {
+            if fate == Fate::Twice {
+                let _first = self.with_call(|action, call| action.perform(call)).await;
+            }
+            self.with_call(|action, call| action.perform(call)).await
+        };
         match tracing::Instrument::instrument(work, span).await {
             Ok(done) => {
                 self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at })

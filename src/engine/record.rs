@@ -1,5 +1,6 @@
 //! Turns a decision into one batch: everything it changes, in one transaction, before anything is done.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,19 +8,22 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::hook::{Fate, Place};
-use super::intake::open_policy;
+use super::intake::{Asking, open_policy};
 use super::lane::Lane;
 use super::{Inner, lock};
 use crate::domain::guard::Parking;
 use crate::domain::ledger::{Effect, EffectState, Fault};
 use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
 use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
-use crate::domain::run::{End, Entry, Event, Run, StepState};
+use crate::domain::run::{End, Entry, Event, Intent, Run, StepState};
 use crate::domain::task::{Kind, New, Snapshot, Task};
 use crate::domain::{RunId, SignalId, TaskId};
 use crate::queue::Claim;
 use crate::store::{Audit, Batch, Cap, CaseRow, Expect, Op, PersonRow, RunRow, SignalOutcome, SignalRow};
 use crate::telemetry::{Revoked, Step as StepDone};
+
+/// A sealed secret on its way into the store, and who waits for that.
+pub(super) type Seal = (RunId, StepId, Value, oneshot::Sender<Result<(), Fault>>);
 
 /// What one turn of a lane takes in.
 #[derive(Debug, Default)]
@@ -28,7 +32,9 @@ pub(super) struct Turn {
     pub arrivals: Vec<Arrival>,
     pub signals: Vec<SignalRow>,
     pub claims: Vec<Claim>,
-    pub seals: Vec<(RunId, StepId, Value, oneshot::Sender<Result<(), Fault>>)>,
+    /// Waiting signals that this turn settles.
+    pub asking: Vec<Asking>,
+    pub seals: Vec<Seal>,
     /// Operations that belong to the intake whatever is decided.
     pub ops: Vec<Op>,
     pub fates: Vec<Fate>,
@@ -148,13 +154,21 @@ impl Lane {
     }
 
     fn put_effects(&self, person: &Person, output: &Output, now: Timestamp, ops: &mut Vec<Op>) {
+        let mut written: HashMap<(RunId, &StepId), Intent> = HashMap::new();
         for (run, _, entry) in &output.journal {
             let Some(run) = person.run(*run) else { continue };
             let Some((step, state, request_id)) = effect_state(entry) else { continue };
-            let (Some(spec), Some(intent)) = (run.plan.step(step), run.intent(step)) else { continue };
-            if spec.class == EffectClass::Read {
-                continue;
-            }
+            let Some(spec) = run.plan.step(step).filter(|spec| spec.class != EffectClass::Read) else { continue };
+            // An outcome belongs to the intent before it, which a newer one of this very turn may have replaced.
+            let before = || self.person_now()?.run(run.id)?.intent(step).cloned();
+            let intent = match &entry.event {
+                Event::Intended { key, attempt, before, .. } => {
+                    Some(Intent { key: *key, attempt: *attempt, at: entry.at, before: before.clone() })
+                }
+                _ => written.get(&(run.id, step)).cloned().or_else(before),
+            };
+            let Some(intent) = intent else { continue };
+            written.insert((run.id, step), intent.clone());
             ops.push(Op::PutEffect(Box::new(Effect {
                 key: intent.key,
                 identity: person.identity.clone(),

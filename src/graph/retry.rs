@@ -1,14 +1,19 @@
 //! When to try again: a schedule is a value, asked by the client (reads, tokens) and by the engine (effects).
 //!
 //! Full jitter over an exponential ceiling; `Retry-After` wins. Decides only *when*; *whether* is the disposition's.
-//! Own arithmetic: the delay of attempt n must be computable after a restart, without the n-1 before it.
+//! `backon` supplies the ceiling. Its iterators are run to the attempt asked for instead of being kept: the delay of
+//! attempt n must be known after a restart, without the n-1 before it.
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 
 /// No wait asked for by a server is honoured beyond this: a wrong header must not hold a containment for a day.
 pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(300);
+
+/// By this attempt every schedule here has reached its cap.
+const LAST_RISE: u32 = 16;
 
 /// Waits between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +59,14 @@ impl Schedule {
     }
 
     fn ceiling(&self, attempt: u32) -> Duration {
-        // Past 2^16 every schedule here has reached its cap.
-        self.base.saturating_mul(1 << attempt.min(16)).min(self.cap)
+        let doubling = ExponentialBuilder::new()
+            .with_factor(2.0)
+            .with_min_delay(self.base)
+            .with_max_delay(self.cap)
+            .without_max_times();
+        let delay = doubling.build().nth(attempt.min(LAST_RISE) as usize).unwrap_or(self.cap);
+        // backon multiplies in single precision; whole milliseconds take the noise away.
+        Duration::from_secs_f64((delay.as_secs_f64() * 1_000.0).round() / 1_000.0).min(self.cap)
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) -> usize {
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (stop, cut, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let builder = Arc::new(builder(&limits));
     let mut shutdown = pin!(shutdown);
@@ -65,9 +65,11 @@ pub async fn serve(
                 continue;
             }
         };
-        let (builder, router, limits, stop) = (Arc::clone(&builder), router.clone(), limits.clone(), stop.clone());
+        let (builder, router, limits) = (Arc::clone(&builder), router.clone(), limits.clone());
+        let (stop, cut) = (stop.clone(), cut.clone());
         tasks.spawn(async move {
-            connection(stream, peer, &builder, router, &limits, &stop).await;
+            // Dropping the connection drops what it was doing; what was durable by then stays durable.
+            cut.run_until_cancelled(connection(stream, peer, &builder, router, &limits, &stop)).await;
             drop(place);
         });
     }
@@ -75,11 +77,13 @@ pub async fn serve(
     stop.cancel();
     tasks.close();
     let finished = tokio::time::timeout(limits.shutdown_timeout, tasks.wait()).await;
-    let cut = if finished.is_ok() { 0 } else { tasks.len() };
-    if cut > 0 {
-        tracing::warn!(connections = cut, "connections were cut at shutdown");
+    let left = if finished.is_ok() { 0 } else { tasks.len() };
+    if left > 0 {
+        tracing::warn!(connections = left, "connections were cut at shutdown");
+        cut.cancel();
+        tasks.wait().await;
     }
-    cut
+    left
 }
 
 fn builder(limits: &Limits) -> Builder<TokioExecutor> {

@@ -226,7 +226,7 @@ fn arm_incident(
         })
         .collect();
     json!({
-        "id": format!("/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/soc/providers/Microsoft.OperationalInsights/workspaces/soc/providers/Microsoft.SecurityInsights/Incidents/{name}"),
+        "id": format!("/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/soc/providers/Microsoft.OperationalInsights/workspaces/soc-prod/providers/Microsoft.SecurityInsights/Incidents/{name}"),
         "name": name, "etag": "\"0\"", "type": "Microsoft.SecurityInsights/Incidents",
         "properties": {"title": title, "severity": "High", "status": new.status.as_deref().unwrap_or("New"),
             "owner": {"objectId": null, "email": null, "assignedTo": null, "userPrincipalName": null}, "labels": [],
@@ -245,6 +245,6 @@ fn trigger(arm: &Value, entities: &Value) -> Value {
     object["properties"]["relatedEntities"] = entities.clone();
     json!({"eventUniqueId": arm["name"], "objectSchemaType": "Incident", "objectEventType": "Create",
         "workspaceInfo": {"SubscriptionId": "00000000-0000-4000-8000-000000000001", "ResourceGroupName": "soc",
-            "WorkspaceName": "soc"},
+            "WorkspaceName": "soc-prod"},
         "workspaceId": "00000000-0000-4000-8000-000000000002", "object": object})
 }

@@ -165,3 +165,18 @@ fn reaching_up_is_noticed_in_every_spelling() {
     assert_eq!(reached("fn f(x: crate::engine::Engine) {}"), ["engine"]);
     assert_eq!(reached("use std::fmt;"), Vec::<String>::new());
 }
+
+#[test]
+fn every_code_an_operator_can_meet_is_in_the_readme() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is there");
+    let mut missing = Vec::new();
+    for (_, path, code) in modules() {
+        for (at, _) in code.match_indices("\"OUST-") {
+            let word: String = code[at + 1..].chars().take_while(|c| *c != '"' && *c != '{').collect();
+            if word != "OUST-G" && !readme.contains(&format!("`{word}`")) {
+                missing.push(format!("{}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

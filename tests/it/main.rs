@@ -8,9 +8,19 @@ mod floors;
 
 mod http;
 
+mod kill;
+
 mod playbooks;
 
+mod process;
+
+mod serve;
+
+mod scenarios;
+
 mod sources;
+
+mod step_matrix;
 
 mod store;
 

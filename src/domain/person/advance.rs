@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::super::guard::{self, Parking, Ruling};
 use super::super::ids::RunId;
 use super::super::ledger::{EffectKey, Fault};
-use super::super::plan::{EffectClass, MANUAL, Phase, REVOKE, Step, StepId};
+use super::super::plan::{Phase, REVOKE, Step, StepId};
 use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
-use super::ask::{about, is_reset, manual_text};
+use super::ask::is_reset;
+use super::attempt::is_busy;
 use super::{Around, Deed, LastCase, Note, Output, Person};
 
 /// The pseudo step under which a read-back runs.
@@ -37,6 +37,7 @@ impl Person {
                 break;
             }
         }
+        self.close_rows(around, out);
         self.close_case(around, out);
         let reading = self.doc.read_back.as_ref().filter(|reading| reading.next_at <= around.now);
         if let Some(reading) = reading
@@ -83,16 +84,16 @@ impl Person {
         })
     }
 
-    fn spec(&self, run: RunId, step: &StepId) -> Option<(&Run, &Step)> {
+    pub(super) fn spec(&self, run: RunId, step: &StepId) -> Option<(&Run, &Step)> {
         let run = self.run(run)?;
         Some((run, run.plan.step(step)?))
     }
 
-    fn state(&self, run: RunId, step: &StepId) -> StepState {
+    pub(super) fn state(&self, run: RunId, step: &StepId) -> StepState {
         self.run(run).map_or(StepState::Todo, |r| r.state(step).clone())
     }
 
-    fn steps_of(&self, run: RunId, wanted: impl Fn(Phase) -> bool) -> Vec<Step> {
+    pub(super) fn steps_of(&self, run: RunId, wanted: impl Fn(Phase) -> bool) -> Vec<Step> {
         self.run(run).map_or_else(Vec::new, |r| r.plan.steps.iter().filter(|s| wanted(s.phase)).cloned().collect())
     }
 
@@ -115,7 +116,7 @@ impl Person {
                         }
                     }
                 }
-                StepState::Todo => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 _ => self.attempt(run, &step, is_first, around, out)?,
             }
             let first_try = self.run(run).is_some_and(|r| r.attempts(&step.id) <= 1);
@@ -139,6 +140,7 @@ impl Person {
             self.collect(run, around, out)?;
         }
         if self.run(run).is_some_and(|r| r.collect_ended) {
+            self.read_late(run, around, out)?;
             self.raise_all(run, around, out)?;
             self.execute(run, around, out)?;
         }
@@ -174,6 +176,16 @@ impl Person {
         if ended {
             self.record(out, around.now, run, Event::CollectEnded)?;
             self.tell_of_guest(run, around, out);
+        }
+        Ok(())
+    }
+
+    /// A read that a human let go after collect had ended.
+    fn read_late(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        for step in self.steps_of(run, |phase| phase == Phase::Collect) {
+            if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
+                self.attempt(run, &step, false, around, out)?;
+            }
         }
         Ok(())
     }
@@ -245,7 +257,7 @@ impl Person {
                 break;
             }
             match self.state(run, &step.id) {
-                StepState::Todo if step.follows.is_some() => self.follow(run, &step, around, out)?,
+                _ if step.follows.is_some() => self.follow(run, &step, around, out)?,
                 StepState::Todo if !self.may_be_judged(run, &step) => {}
                 StepState::Todo | StepState::Ready { .. }
                     if self.run(run).is_some_and(|r| r.is_stopped_before(&step.id)) => {}
@@ -267,13 +279,23 @@ impl Person {
     /// The revoke that law 3 requires after a step: sent once that step was sent, whatever became of it.
     fn follow(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Some(followed) = &step.follows else { return Ok(()) };
+        let mine = self.state(run, &step.id);
+        if mine != StepState::Todo && !mine.is_settled() {
+            return self.attempt(run, step, false, around, out);
+        }
         let state = self.state(run, followed);
-        let was_sent = self.run(run).is_some_and(|r| r.was_attempted(followed));
-        match state {
-            StepState::Done { .. } | StepState::Failed { .. } | StepState::Unknown { .. } if was_sent => {
+        match self.run(run).and_then(|r| r.intent(followed)) {
+            Some(sent) if state.is_settled() || matches!(state, StepState::Unknown { .. }) => {
+                let since = EffectKey::of(run, &step.id, sent.attempt);
+                let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
+                let was_done = matches!(mine, StepState::Done { .. } | StepState::Failed { .. });
+                if was_done && revoked.is_some_and(|key| key != since) {
+                    self.record(out, around.now, run, Event::Again { step: step.id.clone() })?;
+                }
                 self.attempt(run, step, false, around, out)
             }
-            state if state.is_settled() => {
+            None if matches!(state, StepState::ByHand { .. }) => self.attempt(run, step, false, around, out),
+            None if state.is_settled() && mine == StepState::Todo => {
                 let reason = format!("{followed} was not sent");
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })
             }
@@ -282,7 +304,13 @@ impl Person {
     }
 
     /// Evaluates `when`. False: skipped; an error: a task, and the run goes on.
-    fn admits(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<bool, Illegal> {
+    pub(super) fn admits(
+        &mut self,
+        run: RunId,
+        step: &Step,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<bool, Illegal> {
         let Some(when) = &step.when else { return Ok(true) };
         match around.conditions.holds(when, &self.context(run)) {
             Ok(true) => Ok(true),
@@ -315,288 +343,25 @@ impl Person {
         json!({"signal": run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
     }
 
-    /// Takes a step as far as it can go now: guard, join, fresh read, claim, intent.
-    fn attempt(
-        &mut self,
-        run: RunId,
-        step: &Step,
-        counted: bool,
-        around: &Around<'_>,
-        out: &mut Output,
-    ) -> Result<(), Illegal> {
-        if is_busy(run, &step.id, around, out) {
-            return Ok(());
-        }
-        let state = self.state(run, &step.id);
-        let due = match &state {
-            StepState::Todo | StepState::Ready { .. } => true,
-            StepState::Backoff { retry_at, .. } => *retry_at <= around.now,
-            StepState::Unknown { verify_at, .. } => verify_at.is_some_and(|at| at <= around.now),
-            StepState::Intended { settle_by, .. } => around.orphans_are_certain || *settle_by <= around.now,
-            StepState::Parked { reason, at, .. } => {
-                !Parking::needs_release(reason) || around.guard.released_at.is_some_and(|released| released >= *at)
-            }
-            _ => false,
-        };
-        if !due {
-            return Ok(());
-        }
-        if step.action == MANUAL {
-            if state == StepState::Todo {
-                let (title, text) = manual_text(step);
-                self.ask_manual(run, &step.id, title, text, around, out)?;
-            }
-            return Ok(());
-        }
-        if step.class == EffectClass::Read {
-            out.deeds.push(Deed::Read { run, step: step.id.clone() });
-            return Ok(());
-        }
-        if self.is_shadow(run) {
-            let reason = format!("shadow: would have done {}", step.action);
-            return self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason });
-        }
-        if let StepState::Intended { key, at, before, .. } | StepState::Unknown { key, at, before, .. } = &state
-            && !step.idempotent
-        {
-            // Only the process that holds the password may repeat a reset; nobody does any more: look what became of it.
-            let (key, at, before) = (*key, *at, before.clone());
-            return self.doubt(run, step, &state, key, at, before, around, out);
-        }
-        self.effect(run, step, state, counted, around, out)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of one open intent")]
-    fn doubt(
-        &mut self,
-        run: RunId,
-        step: &Step,
-        state: &StepState,
-        key: EffectKey,
-        at: Timestamp,
-        before: Value,
-        around: &Around<'_>,
-        out: &mut Output,
-    ) -> Result<(), Illegal> {
-        if let StepState::Intended { settle_by, .. } = state {
-            let fault = Fault {
-                disposition: super::super::ledger::Disposition::Unknown,
-                ..Fault::refuse(
-                    "OUST-E-INTERRUPTED",
-                    "oust stopped while this call was open; its outcome is being verified.",
-                )
+    /// What a step's end leaves over of the task that gated it is closed: nobody is asked for what cannot happen.
+    fn close_rows(&mut self, around: &Around<'_>, out: &mut Output) {
+        let runs = &self.runs;
+        for task in self.tasks.values_mut().filter(|task| !task.state.is_terminal() && !task.rows.is_empty()) {
+            let Some(run) = task.run.and_then(|id| runs.iter().find(|run| run.id == id)) else { continue };
+            let is_over = |step: &str| run.state(&StepId(step.to_owned())).is_settled();
+            let over: Vec<String> =
+                task.rows.iter().filter(|row| is_over(&row.step)).map(|row| row.step.clone()).collect();
+            let changed = if task.approval.is_some() {
+                let drop = |step: String| task.apply(task::Event::Dropped { step }, around.now).is_ok();
+                over.into_iter().map(drop).filter(|dropped| *dropped).count() > 0
+            } else if over.len() == task.rows.len() {
+                let reason = "what it asked about came to its end without it".to_owned();
+                task.apply(task::Event::Cancel { by: "worker".to_owned(), reason }, around.now).is_ok()
+            } else {
+                false
             };
-            let verify_at = Some((*settle_by).max(around.now));
-            out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });
-            self.task_unknown(run, &step.id, around, out);
-            return self.record(out, around.now, run, Event::Unknown { step: step.id.clone(), fault, verify_at });
-        }
-        out.deeds.push(Deed::Verify { run, step: step.id.clone(), key, before, intended_at: at });
-        Ok(())
-    }
-
-    fn task_unknown(&mut self, run: RunId, step: &StepId, around: &Around<'_>, out: &mut Output) {
-        for task in self.tasks.values_mut().filter(|task| task.run == Some(run)) {
-            let event = task::Event::Unknown { step: step.0.clone(), fence: task.fence };
-            if task.rows.iter().any(|row| row.step == step.0) && task.apply(event, around.now).is_ok() {
+            if changed {
                 out.tasks.insert(task.id);
-            }
-        }
-    }
-
-    fn effect(
-        &mut self,
-        run: RunId,
-        step: &Step,
-        state: StepState,
-        counted: bool,
-        around: &Around<'_>,
-        out: &mut Output,
-    ) -> Result<(), Illegal> {
-        let fresh = matches!(state, StepState::Todo | StepState::Ready { .. } | StepState::Parked { .. });
-        if fresh && step.follows.is_none() && self.join(run, step, around, out)? {
-            return Ok(());
-        }
-        // What a human released is not counted again.
-        let was_parked = matches!(&state, StepState::Parked { reason, .. } if Parking::needs_release(reason));
-        let counted = counted && !was_parked && self.run(run).is_some_and(|r| !r.was_attempted(&step.id));
-        match guard::judge(step.class, counted, around.guard) {
-            Ruling::Allow => {}
-            Ruling::Refuse(reason) => {
-                out.notes.push(Note {
-                    verb: "guard.refused",
-                    detail: json!({"run": run, "step": step.id, "reason": reason}),
-                });
-                self.tell_of_refusal(step, &reason, around, out);
-                return self.record(out, around.now, run, Event::Refused { step: step.id.clone(), reason });
-            }
-            Ruling::Park(parking) => {
-                out.parked_by_cap |= parking == Parking::BlastRadius;
-                if matches!(state, StepState::Parked { .. } | StepState::Intended { .. } | StepState::Unknown { .. }) {
-                    return Ok(());
-                }
-                let reason = parking.reason();
-                out.notes.push(Note {
-                    verb: "guard.parked",
-                    detail: json!({"run": run, "step": step.id, "reason": reason}),
-                });
-                return self.record(out, around.now, run, Event::Parked { step: step.id.clone(), reason });
-            }
-        }
-        if let StepState::Parked { .. } = state {
-            self.record(out, around.now, run, Event::Released { step: step.id.clone() })?;
-        }
-        if is_reset(step) && !self.is_contained() {
-            return Ok(());
-        }
-        let prepared = around.prepared.get(&(run, step.id.clone()));
-        if step.class == EffectClass::Hard && prepared.is_none() {
-            out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
-            return Ok(());
-        }
-        let before = prepared.cloned().unwrap_or(Value::Null);
-        if !self.claim(run, step, &before, around, out)? {
-            return Ok(());
-        }
-        self.intend(run, step, before, counted, around, out)
-    }
-
-    fn intend(
-        &mut self,
-        run: RunId,
-        step: &Step,
-        before: Value,
-        counted: bool,
-        around: &Around<'_>,
-        out: &mut Output,
-    ) -> Result<(), Illegal> {
-        let attempt = self.run(run).map_or(0, |r| r.attempts(&step.id)) + 1;
-        // One key for all attempts of what may be repeated; a password drawn anew is another effect.
-        let generation = if step.idempotent { 0 } else { attempt };
-        let key = EffectKey::of(run, &step.id, generation);
-        let patience = around.rules.lease
-            + jiff::SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
-        let event = Event::Intended {
-            step: step.id.clone(),
-            key,
-            attempt,
-            settle_by: around.now + patience,
-            before: before.clone(),
-        };
-        self.record(out, around.now, run, event)?;
-        out.counts_revocation |= counted;
-        if attempt == 1 {
-            let detail = json!({"run": run, "step": step.id, "action": step.action, "key": key.to_string()});
-            out.notes.push(Note { verb: "effect.intended", detail });
-        }
-        out.deeds.push(Deed::Effect { run, step: step.id.clone(), key, attempt, before, intended_at: around.now });
-        Ok(())
-    }
-
-    fn tell_of_refusal(&mut self, step: &Step, reason: &str, around: &Around<'_>, out: &mut Output) {
-        if step.action == REVOKE {
-            self.ask_beside(
-                "A break-glass identity was named by an alert",
-                format!("{reason}. If the alert is true, the tenant's last key is in other hands: act by hand, now, under your emergency procedure. Then report this done."),
-                around,
-                out,
-            );
-        }
-    }
-
-    /// Law 3: the sessions were revoked, accepted by Graph, after the latest activity of this case.
-    pub fn is_contained(&self) -> bool {
-        let latest = self.doc.case.as_ref().map(|case| case.latest_activity);
-        let revoke_open = self.has_revoke_in_flight() || !self.doc.pending.is_empty();
-        !revoke_open && latest.is_some_and(|latest| self.doc.last_revoke.is_some_and(|left| left >= latest))
-    }
-
-    /// The same effect open in another run of the case, or executed after this run's activity, is joined.
-    fn join(&mut self, run: RunId, step: &Step, around: &Around<'_>, out: &mut Output) -> Result<bool, Illegal> {
-        let Some(mine) = self.run(run) else { return Ok(false) };
-        if step.class == EffectClass::Read && step.action != MANUAL {
-            return Ok(false);
-        }
-        let activity = mine.activity;
-        let mode = mine.mode;
-        let other =
-            self.runs.iter().take_while(|other| other.id != run).filter(|other| other.mode == mode).find_map(|other| {
-                let same = |(s, state): &(&Step, &StepState)| {
-                    s.action == step.action
-                        && s.with == step.with
-                        && match state {
-                            StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
-                            StepState::Todo | StepState::Parked { .. } => {
-                                other.is_open() && s.follows.is_none() && s.approval.is_none()
-                            }
-                            state => other.is_open() && !state.is_settled() && s.follows.is_none(),
-                        }
-                };
-                other.steps().find(same).map(|(s, _)| (other.id, s.id.clone()))
-            });
-        match other {
-            Some((other_run, other))
-                if matches!(self.state(run, &step.id), StepState::Todo | StepState::Ready { .. }) =>
-            {
-                let event = Event::Joined { step: step.id.clone(), run: other_run, other };
-                self.record(out, around.now, run, event)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// Claims the row of the task that approved this step. False: not now (or never; then the step says why).
-    fn claim(
-        &mut self,
-        run: RunId,
-        step: &Step,
-        prepared: &Value,
-        around: &Around<'_>,
-        out: &mut Output,
-    ) -> Result<bool, Illegal> {
-        let now_binding =
-            self.tasks.values().find(|t| t.run == Some(run) && t.rows.iter().any(|row| row.step == step.id.0));
-        let Some(task) = now_binding.map(|t| t.id) else { return Ok(true) };
-        let Some((of_run, _)) = self.spec(run, &step.id) else { return Ok(false) };
-        let steps: Vec<String> = self.tasks[&task].rows.iter().map(|row| row.step.clone()).collect();
-        let rows: Vec<(String, Value)> = steps
-            .iter()
-            .filter_map(|id| of_run.plan.step(&StepId(id.clone())).map(|s| (s.action.clone(), s.with.clone())))
-            .collect();
-        let playbook = task::Playbook {
-            name: of_run.plan.name.clone(),
-            version: u64::from(of_run.plan.version),
-            hash: of_run.plan_hash.clone(),
-        };
-        let closed =
-            prepared.get("risk_state").and_then(Value::as_str).filter(|s| matches!(*s, "dismissed" | "confirmedSafe"));
-        let claim = task::Claim {
-            step: step.id.0.clone(),
-            fence: self.tasks[&task].fence + 1,
-            now: task::Binding { identity: Some(self.identity.clone()), playbook: Some(playbook), rows },
-            target_changed: prepared.get("target_changed").and_then(Value::as_str).map(str::to_owned),
-            risk_closed: closed.map(|state| format!("the risk was {state} meanwhile")),
-            lost: Vec::new(),
-            browser_seen: (around.presence)(task),
-        };
-        let Some(row_task) = self.tasks.get_mut(&task) else { return Ok(false) };
-        let answer = row_task.apply(task::Event::Claim(Box::new(claim)), around.now);
-        match answer {
-            Ok(_) => {
-                out.tasks.insert(task);
-                let claimed = matches!(row_task.state, task::State::Claimed { .. });
-                Ok(claimed)
-            }
-            Err(task::Refused::NotYet { .. } | task::Refused::TooLate { .. }) => Ok(false),
-            Err(refused) => {
-                let detail = json!({"task": task, "step": step.id, "why": refused.to_string()});
-                out.notes.push(Note { verb: "claim.refused", detail });
-                if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
-                    let fault = Fault::refuse("OUST-T-CLAIM", refused.to_string());
-                    self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
-                }
-                Ok(false)
             }
         }
     }
@@ -635,9 +400,4 @@ impl Person {
             out.case_closed = Some(case);
         }
     }
-}
-
-/// True when a step is being performed, or is about to be by this very output.
-fn is_busy(run: RunId, step: &StepId, around: &Around<'_>, out: &Output) -> bool {
-    around.running.contains(&(run, step.clone())) || out.deeds.iter().any(|deed| deed.is_of(run, step))
 }

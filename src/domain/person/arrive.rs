@@ -50,6 +50,9 @@ pub struct Arrival {
     pub content: String,
     /// What conditions see as `signal`.
     pub context: Value,
+    /// W3C `traceparent` of the receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     pub traces: Traces,
     pub plan: PlanRef,
 }
@@ -205,6 +208,7 @@ impl Person {
                 received_at,
                 satisfied,
                 signal: newest.context.clone(),
+                traceparent: newest.traceparent.clone(),
             },
         };
         let run = Run::open(id, case, Arc::clone(&plan), &entry)?;
@@ -229,7 +233,7 @@ impl Person {
             risk: arrival.risk,
             mode: around.rules.mode,
             signals: 0,
-            latest_activity: arrival.activity,
+            latest_activity: arrival.activity.min(around.now),
             playbooks: Default::default(),
             runs: Vec::new(),
             evidence: Vec::new(),
@@ -243,7 +247,8 @@ impl Person {
         });
         case.signals += 1;
         case.kinds.insert(arrival.kind);
-        case.latest_activity = case.latest_activity.max(arrival.activity);
+        // A sender's clock may be ahead of ours: nothing has happened after now (law 3 compares with our revoke).
+        case.latest_activity = case.latest_activity.max(arrival.activity.min(around.now));
         case.traces.merge(&arrival.traces);
         if arrival.risk != Risk::Unknown && (case.risk == Risk::Unknown || arrival.risk > case.risk) {
             case.risk = arrival.risk;

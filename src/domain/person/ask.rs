@@ -87,6 +87,10 @@ impl Person {
 
     /// Nobody could decide by rule: a human has to look.
     pub(super) fn ask_held(&mut self, title: String, instructions: String, around: &Around<'_>, out: &mut Output) {
+        let open = |t: &Task| t.kind == Kind::Held && t.title == title && !t.state.is_terminal();
+        if self.tasks.values().any(open) {
+            return;
+        }
         self.raise(Kind::Held, title, Some(instructions), open_policy(), None, Vec::new(), around, out);
     }
 
@@ -193,20 +197,25 @@ impl Person {
         let mut answers: Vec<(RunId, Event)> = Vec::new();
         for run in self.runs.iter().filter(|run| run.is_open()) {
             for (step, state) in run.steps() {
+                let waiting = matches!(state, StepState::Waiting { .. });
                 let task = match state {
-                    StepState::Waiting { task } | StepState::Ready { task: Some(task) } => task,
-                    _ => continue,
-                };
-                let ready = matches!(state, StepState::Ready { .. });
-                if let Some(verdict) = self.tasks.get(task).and_then(|task| answer(task, step)) {
-                    if !(ready && verdict == Verdict::Go) {
-                        answers.push((run.id, Event::Answered { step: step.id.clone(), task: *task, verdict }));
+                    StepState::Waiting { task } => Some(*task),
+                    StepState::Ready { .. } | StepState::Parked { .. } | StepState::Backoff { .. } => {
+                        run.gate(&step.id)
                     }
+                    _ => None,
+                };
+                let Some(task) = task else { continue };
+                if let Some(verdict) = self.tasks.get(&task).and_then(|task| answer(task, step))
+                    && (waiting || verdict != Verdict::Go)
+                {
+                    answers.push((run.id, Event::Answered { step: step.id.clone(), task, verdict }));
                 }
             }
         }
         for (run, event) in answers {
             self.note_unchanged(run, &event);
+            self.note_manual_reset(run, &event, around);
             self.record(out, around.now, run, event)?;
         }
         Ok(())
@@ -220,6 +229,14 @@ impl Person {
         let shadow = of_run.is_some_and(|r| r.mode == Mode::Shadow);
         if let (true, false, Some(case)) = (resets, shadow, &mut self.doc.case) {
             case.unchanged = true;
+        }
+    }
+
+    /// A password that a person changed by hand ends the watch like one we changed.
+    fn note_manual_reset(&mut self, run: RunId, event: &Event, around: &Around<'_>) {
+        let Event::Answered { step, verdict: Verdict::Done, .. } = event else { return };
+        if self.run(run).and_then(|run| run.plan.step(step)).is_some_and(is_reset) {
+            self.password_changed(around.now);
         }
     }
 
@@ -253,11 +270,15 @@ fn hex(bytes: &[u8]) -> String {
 /// What a task's state means for one of its steps; `None` while it waits.
 fn answer(task: &Task, step: &Step) -> Option<Verdict> {
     if task.kind == Kind::Undecided && matches!(task.state, State::Denied { .. }) {
-        return Some(Verdict::Done);
+        return Some(Verdict::Skip);
     }
     if let Some(withdrawn) = task.approval.as_ref().and_then(|approval| approval.withdrawn.as_ref()) {
         let row = task.rows.iter().find(|row| row.step == step.id.0);
-        if row.is_none_or(|row| matches!(row.progress, task::Progress::Waiting | task::Progress::Skipped { .. })) {
+        let unbegun = |row: &task::Row| {
+            use task::Progress as P;
+            matches!(row.progress, P::Waiting | P::Skipped { .. } | P::Failed { .. })
+        };
+        if row.is_none_or(unbegun) {
             return Some(verdict_of(withdrawn));
         }
     }

@@ -7,6 +7,7 @@
 mod advance;
 mod arrive;
 mod ask;
+mod attempt;
 mod settle;
 #[cfg(test)]
 mod tests;

@@ -53,6 +53,9 @@ pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 /// When an accepted revoke is read back: at once, then with growing patience; minutes of lag are normal.
 const READ_BACK_AFTER: [i64; 9] = [0, 1, 3, 10, 30, 60, 120, 300, 600];
 
+/// Refusals of a reset that say who can do it instead.
+const BY_HAND: [&str; 4] = ["OUST-R-SYNCED", "OUST-R-GUEST", "OUST-R-FEDERATED", "OUST-R-PRIVILEGED"];
+
 impl Person {
     /// Folds what came back.
     ///
@@ -64,6 +67,11 @@ impl Person {
             return self.read_back(valid_from, around, out);
         }
         let Some(spec) = self.run(run).and_then(|r| r.plan.step(&step)).cloned() else { return Ok(()) };
+        let is_late = self.run(run).is_some_and(|r| r.state(&step).is_settled());
+        if is_late && spec.class == EffectClass::Read {
+            // Collect ended without it.
+            return Ok(());
+        }
         match answer {
             Answer::Done { result, request_id, left_at } => {
                 self.done(run, &spec, result, request_id, left_at, around, out)
@@ -114,20 +122,27 @@ impl Person {
         if step.class != EffectClass::Read {
             out.notes.push(Note { verb: "effect.applied", detail: about(run, &step.id) });
             self.task_event(run, &step.id, around, out, |step, fence| task::Event::Executed { step, fence });
+        } else {
+            self.conclude_row(run, step, around, out)?;
         }
         if step.action == REVOKE {
             self.revoked(run, step, left_at, around);
         }
         if step.action == RESET {
-            if let Some(case) = &mut self.doc.case {
-                case.reset_at = Some(left_at);
-                case.unchanged = false;
-            }
-            if let Some(watch) = &mut self.doc.watch {
-                watch.continuous = false;
-            }
+            self.password_changed(left_at);
         }
         Ok(())
+    }
+
+    /// The password is another one since then: the continuous watch ends.
+    pub(super) fn password_changed(&mut self, at: Timestamp) {
+        if let Some(case) = &mut self.doc.case {
+            case.reset_at = Some(at);
+            case.unchanged = false;
+        }
+        if let Some(watch) = &mut self.doc.watch {
+            watch.continuous = false;
+        }
     }
 
     fn revoked(&mut self, run: RunId, step: &Step, left_at: Timestamp, around: &Around<'_>) {
@@ -161,7 +176,7 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         match fault.disposition {
-            Disposition::Unknown if step.class != EffectClass::Read => {
+            Disposition::Unknown if self.was_sent(run, step) => {
                 out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });
                 if !step.idempotent {
                     self.task_event(run, &step.id, around, out, |step, fence| task::Event::Unknown { step, fence });
@@ -187,6 +202,12 @@ impl Person {
         }
     }
 
+    /// The step is out, or was: a failed look before it is not one.
+    fn was_sent(&self, run: RunId, step: &Step) -> bool {
+        let state = self.run(run).map(|r| r.state(&step.id));
+        step.class != EffectClass::Read && matches!(state, Some(StepState::Intended { .. } | StepState::Unknown { .. }))
+    }
+
     /// Containment, and a revoke that law 3 requires, never give up.
     fn keeps_retrying(&self, _run: RunId, step: &Step) -> bool {
         step.class != EffectClass::Read
@@ -202,12 +223,20 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let by_hand = match fault.code.as_str() {
-            "OUST-R-SYNCED" | "OUST-R-GUEST" | "OUST-R-FEDERATED" | "OUST-R-PRIVILEGED" => {
-                Some("Reset the password by hand")
-            }
+            code if BY_HAND.contains(&code) => Some("Reset the password by hand"),
             "OUST-A-GONE" => Some("This version no longer knows a step of a pinned playbook"),
             _ => None,
         };
+        let begun = matches!(
+            self.run(run).map(|r| r.state(&step.id)),
+            Some(StepState::Intended { .. } | StepState::Unknown { .. })
+        );
+        if let (Some(title), false) = (by_hand, begun) {
+            // Nothing was sent: the step itself waits for the person who does it, and what follows it follows then.
+            let text = fault.message.clone();
+            self.task_event(run, &step.id, around, out, |step, _| task::Event::Dropped { step });
+            return self.ask_manual(run, &step.id, title.into(), text, around, out);
+        }
         if let Some(title) = by_hand {
             let text = fault.message.clone();
             self.ask_beside(title, text, around, out);
@@ -219,10 +248,25 @@ impl Person {
                 out,
             );
         }
-        self.failed(run, step, fault, None, around, out)
+        let nobody = step.action == REVOKE && is_nobody(&fault) && step.phase == Phase::Contain;
+        self.failed(run, step, fault, None, around, out)?;
+        if nobody { self.leave_nobody_alone(run, around, out) } else { Ok(()) }
     }
 
-    fn failed(
+    /// Whoever does not exist is not read, and nobody is asked what to do with them.
+    fn leave_nobody_alone(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
+        let todo = |state: &StepState| matches!(state, StepState::Todo);
+        let Some(of_run) = self.run(run) else { return Ok(()) };
+        let left: Vec<StepId> =
+            of_run.steps().filter(|(_, state)| todo(state)).map(|(step, _)| step.id.clone()).collect();
+        for step in left {
+            let reason = "Graph knows no such user".into();
+            self.record(out, around.now, run, Event::Skipped { step, reason })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn failed(
         &mut self,
         run: RunId,
         step: &Step,
@@ -234,17 +278,28 @@ impl Person {
         if step.class != EffectClass::Read {
             let detail = json!({"run": run, "step": step.id, "code": fault.code, "retry_at": retry_at});
             out.notes.push(Note { verb: "effect.failed", detail });
-            if retry_at.is_none() {
-                let reason = fault.message.clone();
-                self.task_event(run, &step.id, around, out, |step, fence| task::Event::Failed {
-                    step,
-                    fence,
-                    reason: reason.clone(),
-                    provably_no_effect: true,
-                });
-            }
+            let reason = fault.message.clone();
+            self.task_event(run, &step.id, around, out, |step, fence| task::Event::Failed {
+                step,
+                fence,
+                reason: reason.clone(),
+                provably_no_effect: true,
+            });
+        }
+        let is_cancelled = fault.code == "OUST-T-CLAIM";
+        if step.action == RESET && retry_at.is_none() && !is_cancelled && !BY_HAND.contains(&fault.code.as_str()) {
+            self.tell_of_unchanged_password(&fault, around, out);
         }
         self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at })
+    }
+
+    /// A reset that was approved and did not take place is not forgotten with its run.
+    pub(super) fn tell_of_unchanged_password(&mut self, fault: &Fault, around: &Around<'_>, out: &mut Output) {
+        let text = format!(
+            "{} ({}). The approved reset did not take place: the old password still works. Reset it by hand in the Entra admin centre and revoke the sessions again, then report this done.",
+            fault.message, fault.code
+        );
+        self.ask_beside("Reset the password by hand", text, around, out);
     }
 
     fn escalate(&mut self, run: RunId, step: &Step, fault: &Fault, around: &Around<'_>, out: &mut Output) {

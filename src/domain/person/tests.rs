@@ -1,1 +1,6 @@
+//! What holds for a person whatever happens to them; the world around them is simulated, without I/O.
 
+mod laws;
+mod random;
+mod scenes;
+mod world;

@@ -88,6 +88,8 @@ pub enum Event {
     Failed { step: String, fence: u64, reason: String, provably_no_effect: bool },
     /// The call left and no answer came.
     Unknown { step: String, fence: u64 },
+    /// The step came to its end without this approval, or will not be tried again under it.
+    Dropped { step: String },
     /// An unknown effect was verified.
     Verified { step: String, applied: bool },
     /// The recipient's browser takes the ciphertext; again as often as it likes until the time is up.

@@ -28,7 +28,7 @@ fn moves() -> impl Strategy<Value = Vec<(Move, i64)>> {
         6 => (0..6u8, verdict, prop::bool::weighted(0.1))
             .prop_map(|(who, verdict, stale)| Move::Vote { who, verdict, stale }),
         6 => (any::<bool>(), 0..4u64, 0..12u8).prop_map(|(other, fence, twist)| Move::Claim { other, fence, twist }),
-        9 => (any::<bool>(), 0..4u64, 0..7u8).prop_map(|(other, fence, what)| Move::Report { other, fence, what }),
+        9 => (any::<bool>(), 0..4u64, 0..8u8).prop_map(|(other, fence, what)| Move::Report { other, fence, what }),
         3 => (0..6u8, any::<bool>()).prop_map(|(who, acknowledge)| Move::Fetch { who, acknowledge }),
         1 => Just(Move::Cancel),
         1 => (0..6u8).prop_map(|who| Move::Done { who }),
@@ -88,6 +88,7 @@ fn event(task: &Task, played: &Move, now: Timestamp) -> Event {
             3 => failed(step(other), fence, true),
             4 => failed(step(other), fence, false),
             5 => Event::Unknown { step: step(other).into(), fence },
+            6 => Event::Dropped { step: step(other).into() },
             _ => Event::Verified { step: step(other).into(), applied: fence % 2 == 0 },
         },
         Move::Fetch { who, acknowledge } => {

@@ -40,6 +40,7 @@ impl Task {
             Event::Executed { step, fence } => self.executed(&step, fence, now),
             Event::Failed { step, fence, reason, provably_no_effect: true } => self.failed(&step, fence, reason, now),
             Event::Failed { step, fence, .. } | Event::Unknown { step, fence } => self.unknown(&step, fence, now),
+            Event::Dropped { step } => self.dropped(&step, now),
             Event::Verified { step, applied } => self.verified(&step, applied, now),
             Event::Fetched { by, key } => self.fetched(&by, &key, now),
             Event::Acknowledged { by, key } => self.acknowledged(&by, &key, now),
@@ -290,6 +291,20 @@ impl Task {
         row.progress = Progress::Unknown { at: now, fence, sealed };
         self.settle(now);
         Ok(vec![Consequence::Verify { step: step.to_owned() }])
+    }
+
+    fn dropped(&mut self, step: &str, now: Timestamp) -> Answer {
+        let conflict = self.conflict();
+        if self.approval.is_none() {
+            return Err(Refused::NotYet { why: "nobody approved it".to_owned() });
+        }
+        match &mut self.row_mut(step)?.progress {
+            waiting @ Progress::Waiting => *waiting = Progress::Skipped { at: now },
+            Progress::Failed { may_retry: may_retry @ true, .. } => *may_retry = false,
+            _ => return Err(conflict),
+        }
+        self.settle(now);
+        Ok(Vec::new())
     }
 
     fn verified(&mut self, step: &str, applied: bool, now: Timestamp) -> Answer {

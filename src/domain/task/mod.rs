@@ -14,7 +14,7 @@ mod state;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
-mod sample;
+pub(in crate::domain) mod sample;
 #[cfg(test)]
 mod tests;
 

@@ -223,6 +223,11 @@ fn ended(rows: &[Row], withdrawn: Option<State>, by: Vec<String>, now: Timestamp
             state
         }
         (_, Some((at, reason))) => State::Failed { at, reason, may_retry: false },
+        _ if rows.iter().all(|row| matches!(row.progress, Progress::Skipped { .. })) => State::Cancelled {
+            at: now,
+            by: "worker".to_owned(),
+            reason: "its steps came to their end without it".to_owned(),
+        },
         _ if any(|p| matches!(p, Progress::RevealExpired { .. })) => State::RevealExpired { at: now },
         _ if any(|p| matches!(p, Progress::Revealed { .. })) => State::Revealed { at: now },
         _ => State::Executed { at: now, by },

@@ -82,7 +82,7 @@ impl Arrived<'_> {
         match tokio::time::timeout(within, self.state.queue().accept(acceptance)).await {
             Ok(Ok(Receipt::Accepted)) => Ok(None),
             Ok(Ok(Receipt::Replay { answer })) => {
-                self.state.refused(&self.way.source.name, "replay");
+                self.state.telemetry().delivery_refused(&self.way.source.name, "replay");
                 Ok(Some(answer))
             }
             Ok(Err(error)) => Err(self.refuse("not_durable", Problem::of_queue(&error, &self.id))),

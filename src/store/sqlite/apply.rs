@@ -35,28 +35,24 @@ pub(super) fn run(conn: &Connection, text: &'static str) -> rusqlite::Result<()>
     conn.prepare_cached(text)?.raw_execute().map(|_| ())
 }
 
-/// Does one job within the open transaction; on an error nothing of it is left.
-pub(super) fn job(conn: &Connection, work: &Work) -> Result<Done, Error> {
-    if matches!(work, Work::Stamp) {
-        return number(conn, sql::DATA_VERSION).map(Done::Number);
+/// Does one job within the open transaction; on an error nothing of it is left. `false`: that could not be ensured,
+/// or the transaction is gone, and with it the work of the neighbours.
+pub(super) fn job(conn: &Connection, work: &Work) -> (Result<Done, Error>, bool) {
+    if let Err(error) = run(conn, sql::SAVEPOINT) {
+        return (Err(writing("a batch")(error)), false);
     }
-    run(conn, sql::SAVEPOINT).map_err(writing("a batch"))?;
     let outcome = match work {
         Work::Batch(statements) => batch(conn, statements).map(|()| Done::Applied),
         Work::Accept(rows) => accept(conn, rows),
         Work::Epoch => number(conn, sql::NEXT_EPOCH).map(Done::Number),
-        Work::Stamp => Ok(Done::Applied),
+        Work::Stamp => number(conn, sql::DATA_VERSION).map(Done::Number),
         #[cfg(test)]
         Work::Panic => panic!("a defect on the writer thread"),
     };
+    let undone = outcome.is_ok() || run(conn, sql::ROLLBACK_TO).is_ok();
     // After a full disk SQLite may have rolled the whole transaction back by itself: then no savepoint is left.
-    if outcome.is_err() && !conn.is_autocommit() {
-        run(conn, sql::ROLLBACK_TO).map_err(writing("a batch"))?;
-    }
-    if !conn.is_autocommit() {
-        run(conn, sql::RELEASE).map_err(writing("a batch"))?;
-    }
-    outcome
+    let intact = !conn.is_autocommit() && undone && run(conn, sql::RELEASE).is_ok();
+    (outcome, intact)
 }
 
 fn number(conn: &Connection, text: &'static str) -> Result<i64, Error> {

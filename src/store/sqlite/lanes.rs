@@ -69,7 +69,8 @@ impl Lanes {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands work to the writer and waits until it is durable (or refused).
+    /// Hands work to the writer and waits until it is durable (or refused). Work handed over is done even if the caller
+    /// stops waiting.
     pub(super) async fn submit(&self, lane: Lane, weight: usize, work: Work) -> Result<Done, Error> {
         let stopped = || plain("the writer", "it has stopped");
         let permits = u32::try_from((weight / UNIT + 1).min(PERMITS)).unwrap_or(1);

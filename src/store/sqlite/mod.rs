@@ -116,6 +116,8 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
+        // The writer closes last: only a connection that may write can copy the log back and remove it.
+        self.readers.stop();
         self.lanes.close();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();

@@ -26,7 +26,7 @@ pub(super) enum For {
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
-/// The threads; they end when this is dropped.
+/// The threads; they end by `stop`, or when nobody can ask any more.
 #[derive(Debug)]
 pub(super) struct Readers {
     containment: Option<Sender<Read>>,
@@ -96,8 +96,9 @@ fn serve(path: &Path, conn: Connection, inbox: &Mutex<Receiver<Read>>) {
     }
 }
 
-impl Drop for Readers {
-    fn drop(&mut self) {
+impl Readers {
+    /// Ends the threads; what was asked is still answered.
+    pub(super) fn stop(&mut self) {
         self.containment = None;
         self.general = None;
         for thread in self.threads.drain(..) {

@@ -124,7 +124,8 @@ statements! {
         ORDER BY created_at DESC, id DESC LIMIT ?3";
     ALL_TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_case WHERE case_id = ?1 ORDER BY created_at, id";
     PUT_SEALED = "INSERT INTO sealed (task, doc) VALUES (?1, ?2) ON CONFLICT (task) DO UPDATE SET doc = excluded.doc";
-    /// Overwrites in place before the row goes, so that the ciphertext does not stay behind in a free page.
+    /// Overwrites in place before the row goes, so that the ciphertext does not stay behind in a free page
+    /// (the log holds it until it starts over).
     BLANK_SEALED = "UPDATE sealed SET doc = printf('%.*c', length(doc), ' ') WHERE task = ?1";
     DROP_SEALED = "DELETE FROM sealed WHERE task = ?1";
     SEALED = "SELECT task, doc FROM sealed WHERE task = ?1";

@@ -94,13 +94,11 @@ fn transaction(
     let mut carries_containment = false;
     let mut next = Some(first);
     while let Some(Job { work, contains, weight, reply, .. }) = next {
-        let answer = job(conn, &work);
-        let lost = conn.is_autocommit();
-        let doubtful = answer.as_ref().err().filter(|_| lost).map(again);
+        let (answer, intact) = job(conn, &work);
+        let cause = answer.as_ref().err().map(again);
         group.push((reply, answer));
-        if lost {
-            // SQLite gave the whole transaction up: nobody's rows are there.
-            return Err(doubtful.unwrap_or_else(|| Error::CannotPersist("the transaction was lost".to_owned())));
+        if !intact {
+            return Err(cause.unwrap_or_else(|| Error::CannotPersist("the transaction was lost".to_owned())));
         }
         bytes += weight;
         carries_containment |= contains;

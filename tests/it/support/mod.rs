@@ -426,3 +426,12 @@ pub fn words(tasks: &[Task]) -> HashMap<&'static str, usize> {
 pub fn is_waiting(task: &Task) -> bool {
     matches!(task.state, State::Pending | State::Escalated { .. })
 }
+
+/// As [`until`], for conditions that must themselves be waited for.
+pub async fn until_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < 2 * PATIENCE, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,267 +1,14 @@
-//! A run: one execution of one pinned plan, as a journal of events.
-//!
-//! `apply` folds an event into the state and refuses what may not happen; live execution and recovery use the same
-//! function. What to do next is decided one level up (`person`), because steps of several runs of one person meet.
+//! The machine: folds a journal, one entry after the other, and refuses what may not follow.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ids::{CaseId, RunId, SignalId, TaskId};
-use super::ledger::{EffectKey, Fault};
-use super::plan::{EffectClass, OnFailure, Phase, Plan, Step, StepId};
-
-/// Whether effects are sent; fixed per run at its start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    Enforce,
-    Shadow,
-}
-
-/// How a human (or the clock) answered a step's question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Approved, released, "run it": go.
-    Go,
-    /// "Skip it", or a manual job reported done.
-    Done,
-    Denied,
-    Expired,
-    /// Approved, then withdrawn before execution.
-    Revoked,
-    /// Approved, never executed in time.
-    Lapsed,
-    Cancelled,
-}
-
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// Every step reached its end.
-    Finished,
-    /// A failed step said `on_failure: stop`.
-    Stopped,
-    Cancelled,
-}
-
-/// One line of a run's journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    pub at: Timestamp,
-    #[serde(flatten)]
-    pub event: Event,
-}
-
-/// What can happen to a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// Always first. `signal` is what conditions see; `satisfied` = the first revoke was already done for it.
-    Opened {
-        plan: String,
-        playbook: String,
-        version: u32,
-        mode: Mode,
-        triggers: Vec<SignalId>,
-        activity: Timestamp,
-        received_at: Timestamp,
-        satisfied: bool,
-        signal: Value,
-    },
-    /// A later signal that this run's revoke covers, or evidence that came late.
-    Attached {
-        signal: SignalId,
-    },
-    Skipped {
-        step: StepId,
-        reason: String,
-    },
-    /// The same effect is open, or was executed after this signal's activity, in another run of the case.
-    Joined {
-        step: StepId,
-        run: RunId,
-        other: StepId,
-    },
-    /// A guard holds it back; a human frees it.
-    Parked {
-        step: StepId,
-        reason: String,
-    },
-    Released {
-        step: StepId,
-    },
-    /// A guard refuses it for good.
-    Refused {
-        step: StepId,
-        reason: String,
-    },
-    /// A task waits for a human.
-    Asked {
-        step: StepId,
-        task: TaskId,
-    },
-    Answered {
-        step: StepId,
-        task: TaskId,
-        verdict: Verdict,
-    },
-    /// Written before the call leaves.
-    Intended {
-        step: StepId,
-        key: EffectKey,
-        attempt: u32,
-        settle_by: Timestamp,
-        before: Value,
-    },
-    /// Accepted by Graph, or read, or verified to have taken effect.
-    Done {
-        step: StepId,
-        result: Value,
-        request_id: Option<String>,
-        left_at: Timestamp,
-    },
-    /// No effect; `retry_at` when it will be tried again.
-    Failed {
-        step: StepId,
-        fault: Fault,
-        retry_at: Option<Timestamp>,
-    },
-    /// Sent, and nobody knows; looked at again at `verify_at`.
-    Unknown {
-        step: StepId,
-        fault: Fault,
-        verify_at: Option<Timestamp>,
-    },
-    /// Read back after the fact: the effect holds.
-    Verified {
-        step: StepId,
-        valid_from: Timestamp,
-    },
-    CollectStarted,
-    CollectEnded,
-    Closed {
-        end: End,
-        reason: String,
-    },
-}
-
-/// Where one step stands.
-#[derive(Debug, Clone, PartialEq)]
-pub enum StepState {
-    Todo,
-    /// Held by a guard; `task` is the approval it already has.
-    Parked {
-        at: Timestamp,
-        reason: String,
-        task: Option<TaskId>,
-    },
-    Waiting {
-        task: TaskId,
-    },
-    /// A human said go.
-    Ready {
-        task: Option<TaskId>,
-    },
-    Intended {
-        key: EffectKey,
-        attempt: u32,
-        at: Timestamp,
-        settle_by: Timestamp,
-        before: Value,
-    },
-    Backoff {
-        attempt: u32,
-        retry_at: Timestamp,
-        fault: Fault,
-    },
-    Unknown {
-        key: EffectKey,
-        at: Timestamp,
-        before: Value,
-        fault: Fault,
-        verify_at: Option<Timestamp>,
-    },
-    Done {
-        at: Timestamp,
-        left_at: Timestamp,
-    },
-    Joined {
-        run: RunId,
-        other: StepId,
-    },
-    Skipped {
-        reason: String,
-    },
-    Refused {
-        reason: String,
-    },
-    Failed {
-        fault: Fault,
-    },
-    Declined {
-        verdict: Verdict,
-    },
-}
-
-impl StepState {
-    /// Nothing more will happen to it by itself or by a human.
-    pub fn is_settled(&self) -> bool {
-        matches!(
-            self,
-            Self::Done { .. }
-                | Self::Joined { .. }
-                | Self::Skipped { .. }
-                | Self::Refused { .. }
-                | Self::Failed { .. }
-                | Self::Declined { .. }
-        )
-    }
-
-    /// The word shown to people and in the API.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Todo => "todo",
-            Self::Parked { .. } => "parked",
-            Self::Waiting { .. } => "waiting",
-            Self::Ready { .. } => "ready",
-            Self::Intended { .. } => "running",
-            Self::Backoff { .. } => "retrying",
-            Self::Unknown { .. } => "unknown",
-            Self::Done { .. } => "done",
-            Self::Joined { .. } => "joined",
-            Self::Skipped { .. } => "skipped",
-            Self::Refused { .. } => "refused",
-            Self::Failed { .. } => "failed",
-            Self::Declined { .. } => "declined",
-        }
-    }
-}
-
-/// An event that may not happen in the state it met; a journal with one is corrupt.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("illegal event {event} for step {step} in state {state} of {run}")]
-pub struct Illegal {
-    pub run: RunId,
-    pub step: String,
-    pub state: String,
-    pub event: String,
-}
-
-/// What was written before a call left.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Intent {
-    pub key: EffectKey,
-    pub attempt: u32,
-    pub at: Timestamp,
-    /// What was read before it, for verification.
-    pub before: Value,
-}
+use super::super::ids::{CaseId, RunId, SignalId, TaskId};
+use super::super::plan::{EffectClass, OnFailure, Phase, Plan, Step, StepId};
+use super::{End, Entry, Event, Illegal, Intent, Mode, StepState, Verdict};
 
 /// One execution of one pinned plan.
 #[derive(Debug, Clone)]
@@ -277,6 +24,8 @@ pub struct Run {
     pub opened_at: Timestamp,
     pub satisfied: bool,
     pub signal: Value,
+    /// The trace of the signal that opened it.
+    pub traceparent: Option<String>,
     /// Results of steps by id, for conditions and later steps.
     pub results: BTreeMap<String, Value>,
     pub collect_started: Option<Timestamp>,
@@ -288,6 +37,8 @@ pub struct Run {
     attempts: BTreeMap<StepId, u32>,
     /// The latest intent of each step whose effect was ever to be sent.
     intents: BTreeMap<StepId, Intent>,
+    /// The task that let each step go.
+    gates: BTreeMap<StepId, TaskId>,
 }
 
 impl Run {
@@ -296,7 +47,8 @@ impl Run {
     /// # Errors
     /// `Illegal` when the entry is not `Opened` for this plan.
     pub fn open(id: RunId, case: CaseId, plan: Arc<Plan>, entry: &Entry) -> Result<Self, Illegal> {
-        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, .. } = &entry.event
+        let Event::Opened { plan: hash, mode, triggers, activity, received_at, satisfied, signal, traceparent, .. } =
+            &entry.event
         else {
             return Err(Illegal {
                 run: id,
@@ -318,6 +70,7 @@ impl Run {
             opened_at: entry.at,
             satisfied: *satisfied,
             signal: signal.clone(),
+            traceparent: traceparent.clone(),
             results: BTreeMap::new(),
             collect_started: None,
             collect_ended: false,
@@ -326,6 +79,7 @@ impl Run {
             states,
             attempts: BTreeMap::new(),
             intents: BTreeMap::new(),
+            gates: BTreeMap::new(),
         })
     }
 
@@ -366,6 +120,11 @@ impl Run {
     /// True until the run was closed.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
+    }
+
+    /// The task whose approval let a step go.
+    pub fn gate(&self, step: &StepId) -> Option<TaskId> {
+        self.gates.get(step).copied()
     }
 
     /// The latest intent of a step.
@@ -421,10 +180,7 @@ impl Run {
             }
             Event::Parked { step, reason } => {
                 self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
-                let task = match self.state(step) {
-                    S::Ready { task } => *task,
-                    _ => None,
-                };
+                let task = self.gate(step);
                 Some((step.clone(), S::Parked { at: entry.at, reason: reason.clone(), task }))
             }
             Event::Released { step } => {
@@ -436,22 +192,36 @@ impl Run {
                 Some((step.clone(), state))
             }
             Event::Refused { step, reason } => {
+                // What may have been sent is not refused before it was called unknown.
                 self.expect(step, &entry.event, |s| {
-                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. })
+                    matches!(s, S::Todo | S::Ready { .. } | S::Parked { .. } | S::Backoff { .. } | S::Unknown { .. })
                 })?;
                 Some((step.clone(), S::Refused { reason: reason.clone() }))
             }
             Event::Asked { step, task } => {
-                self.expect(step, &entry.event, |s| matches!(s, S::Todo))?;
+                // Asked again where a person has to do what was approved.
+                self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
                 Some((step.clone(), S::Waiting { task: *task }))
             }
             Event::Answered { step, task, verdict } => {
+                let gate = self.gate(step);
                 self.expect(step, &entry.event, |s| match s {
                     S::Waiting { task: asked } => asked == task,
-                    S::Ready { task: Some(asked) } => asked == task && *verdict != Verdict::Go,
+                    // An approval can be withdrawn, or lapse, for as long as its step has not begun (again).
+                    S::Ready { .. } | S::Parked { .. } => gate == Some(*task) && *verdict != Verdict::Go,
+                    // Tried without effect, still approved: it waits for the reviewer's browser.
+                    S::Backoff { .. } => gate == Some(*task),
                     _ => false,
                 })?;
-                Some((step.clone(), answered(*verdict, *task)))
+                if *verdict == Verdict::Go {
+                    self.gates.insert(step.clone(), *task);
+                }
+                Some((step.clone(), answered(*verdict, *task, entry.at)))
+            }
+            Event::Again { step } => {
+                let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
+                self.expect(step, &entry.event, |s| follows && matches!(s, S::Done { .. } | S::Failed { .. }))?;
+                Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
                 let gated = self.plan.step(step).is_some_and(|s| s.approval.is_some() && s.class != EffectClass::Read);
@@ -479,7 +249,7 @@ impl Run {
                 let read = self.plan.step(step).is_some_and(|s| s.class == EffectClass::Read);
                 self.expect(step, &entry.event, |s| match s {
                     S::Intended { .. } | S::Unknown { .. } => true,
-                    S::Todo | S::Backoff { .. } => read,
+                    S::Todo | S::Ready { .. } | S::Backoff { .. } => read,
                     _ => false,
                 })?;
                 self.results.insert(step.0.clone(), result.clone());
@@ -556,10 +326,11 @@ impl Run {
     }
 }
 
-fn answered(verdict: Verdict, task: TaskId) -> StepState {
+fn answered(verdict: Verdict, task: TaskId, at: Timestamp) -> StepState {
     match verdict {
         Verdict::Go => StepState::Ready { task: Some(task) },
-        Verdict::Done => StepState::Skipped { reason: "settled by a person".into() },
+        Verdict::Done => StepState::ByHand { at },
+        Verdict::Skip => StepState::Skipped { reason: "a person said: skip it".into() },
         other => StepState::Declined { verdict: other },
     }
 }
