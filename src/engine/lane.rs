@@ -439,6 +439,11 @@ impl Lane {
     }
 
     fn forget_closed(&self, person: &mut Person, output: &Output) {
+        for (run, _, _) in output.journal.iter().filter(|(_, seq, _)| *seq == 1) {
+            if let Some(opened) = person.run(*run) {
+                self.inner.was_pinned(&opened.plan_hash);
+            }
+        }
         if output.case_closed.is_some() {
             person.runs.clear();
             person.tasks.clear();
