@@ -173,12 +173,12 @@ impl Lane {
     /// Waits for something to do; gathers all that is there. False when there will be nothing any more.
     async fn wait(&mut self, messages: &mut Vec<Message>, backs: &mut Vec<Back>) -> bool {
         let now = self.inner.now();
-        let timer = self.next_wake().and_then(|at| match Duration::try_from(at.duration_since(now)) {
+        let timer = self.next_wake().map(|at| match Duration::try_from(at.duration_since(now)) {
             // Looked at anew each second: a clock may jump, as that of a suspended machine does.
-            Ok(wait) if !wait.is_zero() => Some(wait.min(GLANCE)),
+            Ok(wait) if !wait.is_zero() => wait.min(GLANCE),
             // Overdue: a call in flight ends it, or something outside does; looked at again, without spinning.
-            _ if !self.calls.is_empty() => Some(GLANCE),
-            _ => Some(OVERDUE),
+            _ if !self.calls.is_empty() => GLANCE,
+            _ => OVERDUE,
         });
         let stop = self.inner.stop.clone();
         let killed = self.inner.killed.clone();
