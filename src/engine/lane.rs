@@ -269,6 +269,7 @@ impl Lane {
             let _ = kept.send(Ok(()));
         }
         self.told(&turn, &output);
+        self.forget_closed(&output);
         if turn.fates.contains(&Fate::Die) {
             return Err(Gone);
         }
@@ -375,7 +376,6 @@ impl Lane {
             drop(storm.0);
             match committed {
                 Ok(()) => {
-                    self.forget_closed(&mut person, &output);
                     self.person = Some(person);
                     self.revision += 1;
                     self.row = Some(row);
@@ -438,7 +438,9 @@ impl Lane {
         }
     }
 
-    fn forget_closed(&self, person: &mut Person, output: &Output) {
+    /// After a commit, and after it was told: a closed case needs no memory any more.
+    fn forget_closed(&mut self, output: &Output) {
+        let Some(person) = &mut self.person else { return };
         for (run, _, _) in output.journal.iter().filter(|(_, seq, _)| *seq == 1) {
             if let Some(opened) = person.run(*run) {
                 self.inner.was_pinned(&opened.plan_hash);
