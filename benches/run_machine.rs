@@ -100,7 +100,7 @@ impl World {
             mint: &mint,
         };
         let mut out = Output::default();
-        for answer in settled {
+        if let Some(answer) = settled {
             self.person.settle(answer, &around, &mut out).expect("the answer fits");
         }
         for arrival in arrivals {

@@ -136,17 +136,13 @@ impl Lane {
             if !self.wait(&mut messages, &mut backs).await || self.inner.is_dead() {
                 break;
             }
-            let busy = !messages.is_empty() || !backs.is_empty();
             if self.turn(messages, backs).await.is_err() || self.inner.is_dead() {
                 break;
             }
             if self.inner.stop.is_cancelled() && self.effects.is_empty() {
                 break;
             }
-            if !busy && self.may_rest() && self.leave() {
-                return;
-            }
-            if self.may_rest() && self.inbox.is_empty() && self.leave() {
+            if self.may_rest() && self.leave() {
                 return;
             }
         }
@@ -177,12 +173,12 @@ impl Lane {
     /// Waits for something to do; gathers all that is there. False when there will be nothing any more.
     async fn wait(&mut self, messages: &mut Vec<Message>, backs: &mut Vec<Back>) -> bool {
         let now = self.inner.now();
-        let timer = self.next_wake().and_then(|at| match Duration::try_from(at.duration_since(now)) {
+        let timer = self.next_wake().map(|at| match Duration::try_from(at.duration_since(now)) {
             // Looked at anew each second: a clock may jump, as that of a suspended machine does.
-            Ok(wait) if !wait.is_zero() => Some(wait.min(GLANCE)),
+            Ok(wait) if !wait.is_zero() => wait.min(GLANCE),
             // Overdue: a call in flight ends it, or something outside does; looked at again, without spinning.
-            _ if !self.calls.is_empty() => Some(GLANCE),
-            _ => Some(OVERDUE),
+            _ if !self.calls.is_empty() => GLANCE,
+            _ => OVERDUE,
         });
         let stop = self.inner.stop.clone();
         let killed = self.inner.killed.clone();
@@ -443,6 +439,11 @@ impl Lane {
     }
 
     fn forget_closed(&self, person: &mut Person, output: &Output) {
+        for (run, _, _) in output.journal.iter().filter(|(_, seq, _)| *seq == 1) {
+            if let Some(opened) = person.run(*run) {
+                self.inner.was_pinned(&opened.plan_hash);
+            }
+        }
         if output.case_closed.is_some() {
             person.runs.clear();
             person.tasks.clear();

@@ -144,6 +144,8 @@ pub(crate) struct Inner {
     tenants: HashMap<TenantName, Arc<Tenant>>,
     conditions: Conditions,
     plans: Mutex<HashMap<String, Arc<Plan>>>,
+    /// Hashes of plans known to be in the store, where nothing ever deletes them.
+    pinned: RwLock<HashSet<String>>,
     lanes: Mutex<HashMap<Identity, mpsc::UnboundedSender<lane::Message>>>,
     lane_room: Arc<Semaphore>,
     containment: Arc<Semaphore>,
@@ -199,6 +201,7 @@ impl Engine {
             tenants,
             conditions: Conditions::new(),
             plans: Mutex::default(),
+            pinned: RwLock::default(),
             lanes: Mutex::default(),
             lane_room: Arc::new(Semaphore::new(config.lanes)),
             containment: Arc::new(Semaphore::new(config.containment_slots)),
@@ -350,7 +353,19 @@ impl Inner {
         };
         let json = self.store.plan(hash).await?.ok_or_else(|| corrupt(None))?;
         let plan = normalise::unpin_checked(&json, hash).map_err(|error| corrupt(Some(Box::new(error))))?;
+        self.was_pinned(hash);
         Ok(self.keep_plan(hash, &Arc::new(plan)))
+    }
+
+    fn is_pinned(&self, hash: &str) -> bool {
+        self.pinned.read().unwrap_or_else(PoisonError::into_inner).contains(hash)
+    }
+
+    /// A plan was read from the store or committed to it.
+    fn was_pinned(&self, hash: &str) {
+        if !self.is_pinned(hash) {
+            self.pinned.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned());
+        }
     }
 
     fn keep_plan(&self, hash: &str, plan: &Arc<Plan>) -> Arc<Plan> {

@@ -121,8 +121,10 @@ impl Lane {
     fn put_runs(&self, person: &Person, output: &Output, ops: &mut Vec<Op>) {
         for (run, seq, entry) in &output.journal {
             if let (1, Some(opened)) = (*seq, person.run(*run)) {
-                let json = crate::playbook::normalise::pin(&opened.plan).json;
-                ops.push(Op::PutPlan { hash: opened.plan_hash.clone(), json });
+                if !self.inner().is_pinned(&opened.plan_hash) {
+                    let json = crate::playbook::normalise::pin(&opened.plan).json;
+                    ops.push(Op::PutPlan { hash: opened.plan_hash.clone(), json });
+                }
                 self.inner().keep_plan(&opened.plan_hash, &opened.plan);
             }
             ops.push(Op::Journal { run: *run, seq: *seq, entry: Box::new(entry.clone()) });

@@ -75,6 +75,7 @@ async fn a_redelivery_starts_nothing() {
     let ada = app.twin.special(Special::Ada);
     let body = app.detection(ada, "anomalousToken", SignedDuration::from_mins(5));
     let first = app.deliver(&body).await[0];
+    app.idle().await;
     let again = app.deliver(&body).await[0];
     app.idle().await;
     assert_eq!(app.signal(first).await["outcome"]["word"], "act");

@@ -191,18 +191,19 @@ impl Scene {
         self.app.cases().await.iter().all(|case| case.state == "closed")
     }
 
-    /// People do what is theirs to do: approve, read the password out, report done. Gives how much there was.
-    async fn answer(&self) -> usize {
-        let mut answered = 0;
-        for task in self.app.open_tasks().await {
+    /// A person does one thing that is theirs to do: approve, read the password out, report done. False: nothing is.
+    async fn answer(&self) -> bool {
+        let tasks = self.app.open_tasks().await;
+        for task in &tasks {
             // The page of the approval stays open in the reviewer's browser.
             self.app.engine.seen(task.id);
+        }
+        for task in tasks {
             let key = || self.app.recipient.clone();
             let event = match (&task.state, task.kind) {
                 (State::Pending, Kind::Approval | Kind::Undecided) => {
                     self.app.vote(task.id, Verdict::Approve).await.expect("an entitled vote");
-                    answered += 1;
-                    continue;
+                    return true;
                 }
                 (State::Pending, Kind::Manual) => {
                     Event::Done { by: Box::new(reviewer("rita", self.app.clock.now())), note: None }
@@ -212,16 +213,16 @@ impl Scene {
                 _ => continue,
             };
             self.app.engine.decide(task.id, "reviewer:rita", event).await.expect("it is theirs to do");
-            answered += 1;
+            return true;
         }
-        answered
+        false
     }
 
     /// Until the case is closed: drain, answer, let time pass when nothing else is left.
     async fn to_the_end(mut self) -> Self {
         for _ in 0..ROUNDS {
             self = self.drain().await;
-            if self.answer().await > 0 {
+            if self.answer().await {
                 continue;
             }
             self = self.drain().await;
@@ -395,15 +396,12 @@ fn order_wrongs(cell: &Cell, scene: &Scene, wrong: &mut Vec<String>) {
 /// Nobody decides: contained all the same, and no timer, fault or crash ever sends a gated effect.
 async fn check_undecided(cell: Cell) {
     let mut scene = Scene::of(&cell).await.drain().await;
-    for _ in 0..6 {
-        scene.push(A_WHILE);
+    // A retry later, past the time to decide, and a day more.
+    for by in [A_WHILE, SignedDuration::from_hours(5), SignedDuration::from_hours(25)] {
+        scene.push(by);
         scene = scene.drain().await;
     }
-    // Past the time to decide, and a day more.
-    for hours in [5, 25] {
-        scene.push(SignedDuration::from_hours(hours));
-        scene = scene.drain().await.killed().await.drain().await;
-    }
+    scene = scene.killed().await.drain().await;
     let picture = scene.app.picture().await;
     for gated in ["resetPassword", "confirmCompromised", "updateInboxRule"] {
         assert_eq!(scene.app.count(gated, scene.user).received, 0, "{gated}\n{picture}");
@@ -415,10 +413,7 @@ async fn check_undecided(cell: Cell) {
     for effect in scene.effects().await {
         assert!(is_settled(&effect), "{} is {:?}\n{picture}", effect.step, effect.state);
     }
-    // Of what needs a decision nothing is reached; that the revoke after it is left out is a result, too.
-    let left_out = cell.step.follows.is_some() && cell.trouble == Trouble::Crash(Place::AfterResult);
-    let reached = cell.step.phase < Phase::Eradicate || left_out;
-    assert_eq!(scene.was_met(), reached, "{picture}");
+    assert_eq!(scene.was_met(), cell.step.phase < Phase::Eradicate, "{picture}");
 }
 
 fn cells(name: &str) -> Vec<Cell> {
@@ -432,6 +427,12 @@ fn cells(name: &str) -> Vec<Cell> {
         }
     }
     cells
+}
+
+/// Without a decision a gated step meets nothing: it is enough to lie in wait for its intent.
+fn is_telling(cell: &Cell) -> bool {
+    let gated = cell.step.phase >= Phase::Eradicate;
+    cell.step.action != MANUAL && (!gated || cell.trouble == Trouble::Crash(Place::BeforeIntent))
 }
 
 /// Every cell in a task of its own; all that failed are told, each with its first lines.
@@ -493,7 +494,6 @@ async fn every_step_of_token_theft_survives_every_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_decision_no_fault_ever_leads_to_a_reset() {
     for (name, _) in PLAYBOOKS {
-        let cells = cells(name).into_iter().filter(|cell| cell.step.action != MANUAL).collect();
-        check(cells, check_undecided).await;
+        check(cells(name).into_iter().filter(is_telling).collect(), check_undecided).await;
     }
 }

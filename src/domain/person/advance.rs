@@ -395,7 +395,7 @@ impl Person {
         if let Some(case) = self.doc.case.take() {
             let playbooks = case.playbooks.clone();
             self.doc.last_case =
-                (case.mode == Mode::Enforce).then(|| LastCase { id: case.id, closed_at: around.now, playbooks });
+                (case.mode == Mode::Enforce).then_some(LastCase { id: case.id, closed_at: around.now, playbooks });
             out.notes.push(Note { verb: "case.closed", detail: json!({"case": case.id}) });
             out.case_closed = Some(case);
         }

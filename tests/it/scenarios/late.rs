@@ -6,6 +6,7 @@ use oust::domain::{Finding, SignalId};
 use oust::sources::auth::ClientState;
 use oust::sources::graph_notifications::{self, Trust};
 use oust::sources::{ArmWorkspace, Context, microsoft};
+use oust::store::Store;
 use oust::twin::{NewDetection, NewIncident, Raised, Special};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -45,10 +46,10 @@ async fn looks(app: &App, signal: SignalId, minutes: &[i64]) {
         push(app, SignedDuration::from_mins(*minute - passed) + SignedDuration::from_secs(2));
         passed = *minute;
         let before = asked(app);
-        eventually(app, "the next look", async || {
-            asked(app) > before || outcome(app, signal).await["word"] != "waiting"
-        })
-        .await;
+        let looked = async || asked(app) > before || outcome(app, signal).await["word"] != "waiting";
+        eventually(app, "the next look", looked).await;
+        let due = async || app.store.due_waiting(app.clock.now(), 10).await.expect("a read");
+        eventually(app, "the record of the look", async || due().await.is_empty()).await;
         app.idle().await;
     }
 }
@@ -66,7 +67,7 @@ async fn entities_that_come_late_are_asked_for_at_defender_and_at_arm() {
         let (_, findings) = late_incident(&app, 4, provider);
         let signal = accept(&app, "sentinel", findings).await[0];
         eventually(&app, "the first look", async || asked(&app) == 1).await;
-        app.idle().await;
+        eventually(&app, "its record", async || !outcome(&app, signal).await.is_null()).await;
         assert_eq!(outcome(&app, signal).await["word"], "waiting", "{provider}");
         looks(&app, signal, &[1, 2]).await;
         assert_eq!(asked(&app), 3, "{provider}: at once, after 1 and after 2 minutes");
@@ -86,7 +87,7 @@ async fn entities_that_never_come_become_a_held_task_after_fifteen_minutes() {
     let (_, findings) = late_incident(&app, 600, "Azure Sentinel");
     let signal = accept(&app, "sentinel", findings).await[0];
     eventually(&app, "the first look", async || asked(&app) == 1).await;
-    app.idle().await;
+    eventually(&app, "its record", async || !outcome(&app, signal).await.is_null()).await;
     looks(&app, signal, &[1, 2, 5, 10]).await;
     assert_eq!(outcome(&app, signal).await["word"], "waiting");
     assert_eq!(open(&app, Kind::Held).await.len(), 0);

@@ -1,6 +1,6 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -310,6 +310,8 @@ impl App {
     /// Waits until nothing is left that this engine could do now.
     pub async fn idle(&self) {
         let begun = Instant::now();
+        // Looking costs more than most of what is waited for: less often, the longer it takes.
+        let mut pause = Duration::from_millis(2);
         loop {
             self.engine.look().await.expect("a read");
             let figures = self.store.figures(self.clock.now()).await.expect("a read");
@@ -325,7 +327,8 @@ impl App {
                 self.engine.lanes(),
                 self.picture().await
             );
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(30));
         }
     }
 
@@ -411,15 +414,6 @@ pub async fn until(what: &str, holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// Words a test counts states by.
-pub fn words(tasks: &[Task]) -> HashMap<&'static str, usize> {
-    let mut words = HashMap::new();
-    for task in tasks {
-        *words.entry(task.state.word()).or_default() += 1;
-    }
-    words
 }
 
 /// True when somebody could still decide.

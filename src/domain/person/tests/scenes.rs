@@ -175,7 +175,7 @@ fn a_manual_step_that_could_not_be_decided_is_asked_for_once_a_human_lets_it_go(
     let by_hand = |task: &&Task| task.kind == TaskKind::Manual;
     let by_hand = world.person.tasks.values().find(by_hand).expect("a job by hand").id;
     assert!(world.do_by_hand(by_hand));
-    assert_eq!(world.state(0, "by_hand"), "skipped");
+    assert_eq!(world.state(0, "by_hand"), "done_by_hand");
 }
 
 #[test]
