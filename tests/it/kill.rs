@@ -174,13 +174,10 @@ impl Storm {
         let status = rage.last.take().expect("it runs").terminate().await;
         assert!(status.success(), "{status}\n{}", site.log());
         let took = begun.elapsed();
-        let aftermath = Aftermath::read(site, twin, promised, rage, faulty).await;
-        eprintln!(
-            "poured after {:.1} s, drained after {:.1} s\n{}",
-            poured_after.as_secs_f64(),
-            took.as_secs_f64(),
-            aftermath.tally(self)
-        );
+        let mut aftermath = Aftermath::read(site, twin, promised, rage, faulty).await;
+        let (poured, drained) = (poured_after.as_secs_f64(), took.as_secs_f64());
+        let tally = aftermath.tally(self);
+        aftermath.told = format!("poured after {poured:.1} s, drained after {drained:.1} s\n{tally}");
         aftermath
     }
 }
@@ -204,6 +201,8 @@ struct Aftermath {
     effects: Vec<Effect>,
     runs: Vec<(RunRow, Vec<Entry>)>,
     outcomes: HashMap<String, String>,
+    /// The numbers, for people.
+    told: String,
 }
 
 impl Aftermath {
@@ -228,7 +227,7 @@ impl Aftermath {
             let row = store.signal(id.parse().expect("an id")).await.expect("a read").unwrap_or_default();
             outcomes.insert(id.clone(), row["outcome"]["word"].as_str().unwrap_or("lost").to_owned());
         }
-        Self { site, twin, promised, rage, faulty, effects, runs, outcomes }
+        Self { site, twin, promised, rage, faulty, effects, runs, outcomes, told: String::new() }
     }
 
     fn keys(&self) -> BTreeMap<String, oust::twin::Count> {
@@ -382,7 +381,9 @@ impl Aftermath {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_signals_survive_kill_9_at_random_moments() {
     let storm = Storm { seed: 7, signals: 1_000, people: 200, senders: 16, kills: 12 };
-    storm.blow(Vec::new()).await.holds(&storm);
+    let aftermath = storm.blow(Vec::new()).await;
+    eprintln!("{}", aftermath.told);
+    aftermath.holds(&storm);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,6 +392,7 @@ async fn kill_9_and_a_failing_graph_together_lose_nothing_either() {
     let plan = |every: u64, fault: Fault| Plan { every: Some(every), ..Plan::on(REVOKE, fault) };
     let plans = vec![plan(7, Fault::LostReply), plan(11, Fault::status(503)), plan(13, Fault::status(429))];
     let aftermath = storm.blow(plans).await;
+    eprintln!("{}", aftermath.told);
     assert!(aftermath.twin.faults().iter().all(|plan| plan.hit > 0), "every fault was met");
     aftermath.holds(&storm);
 }
