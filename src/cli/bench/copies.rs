@@ -38,7 +38,8 @@ fn batch(template: &str, own: &[String], person: &Identity, record: &PersonRecor
     let object_id = Uuid::new_v4();
     let mut text = template.replace(&own[0], &object_id.to_string());
     for id in &own[1..] {
-        text = text.replace(id, &Uuid::now_v7().to_string());
+        let prefix = id.trim_end_matches(|c: char| c.is_ascii_hexdigit());
+        text = text.replace(id, &format!("{prefix}{}", Uuid::now_v7().simple()));
     }
     let mut parts: Value = serde_json::from_str(&text)?;
     let mut ops = vec![Op::PutPerson(Box::new(PersonRow {

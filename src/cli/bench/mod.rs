@@ -12,7 +12,7 @@ mod stub;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub(super) struct Bench {
 }
 
 /// Rows that are measured together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Group {
     Floor,
     Start,
@@ -139,7 +139,21 @@ impl Row {
 impl Bench {
     pub async fn run(self, out: Out) -> Result<(), Failure> {
         let next = "is the folder writable, and may this machine start processes and listen on 127.0.0.1?";
-        let rows = self.measure(out).await.map_err(|error| Failure::of(Code::Problems, error.as_ref(), next))?;
+        let failed = |error: &anyhow::Error| Failure::of(Code::Problems, error.as_ref(), next);
+        let stage = Stage::build(self.folder.as_deref()).await.map_err(|error| failed(&error))?;
+        let mut rows = Vec::new();
+        let mut failure = None;
+        for group in Group::value_variants().iter().filter(|group| self.wants(**group)) {
+            out.note(&format!("measuring {group:?} …").to_lowercase());
+            match self.measure(*group, &stage).await {
+                Ok(more) => rows.extend(more),
+                Err(error) => {
+                    let error = error.context(format!("{group:?} could not be measured"));
+                    out.fail(&failed(&error));
+                    failure = Some(Failure::shown());
+                }
+            }
+        }
         let judged: Vec<_> = rows.iter().map(|row| json!({ "row": row, "ok": row.is_ok() })).collect();
         out.say(&json!({ "quick": self.quick, "rows": judged }), || {
             let head = ["what", "budget", "seen", ""];
@@ -149,28 +163,25 @@ impl Bench {
                 table(head, rows.iter().map(Row::cells))
             )
         });
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
-    async fn measure(&self, out: Out) -> anyhow::Result<Vec<Row>> {
-        let stage = Stage::build(self.folder.as_deref()).await?;
+    fn wants(&self, group: Group) -> bool {
+        self.only.is_empty() || self.only.contains(&group)
+    }
+
+    async fn measure(&self, group: Group, stage: &Stage) -> anyhow::Result<Vec<Row>> {
         let sizes = if self.quick { QUICK } else { FULL };
-        let wanted = |group| self.only.is_empty() || self.only.contains(&group);
-        let mut all = Vec::new();
-        for group in <Group as clap::ValueEnum>::value_variants().iter().filter(|group| wanted(**group)) {
-            out.note(&format!("measuring {group:?} …").to_lowercase());
-            all.extend(match group {
-                Group::Floor => rows::floor(&stage)?,
-                Group::Start => rows::start(&stage).await?,
-                Group::Idle => rows::idle(&stage, sizes).await?,
-                Group::Backlog => rows::behind_backlog(&stage, sizes).await?,
-                Group::Storm => rows::storm(&stage, sizes).await?,
-                Group::Whole => rows::whole(&stage, sizes).await?,
-                Group::Accepts => rows::accepts(&stage, sizes).await?,
-                Group::Restart => rows::restart(&stage, sizes).await?,
-            });
+        match group {
+            Group::Floor => rows::floor(stage),
+            Group::Start => rows::start(stage).await,
+            Group::Idle => rows::idle(stage, sizes).await,
+            Group::Backlog => rows::behind_backlog(stage, sizes).await,
+            Group::Storm => rows::storm(stage, sizes).await,
+            Group::Whole => rows::whole(stage, sizes).await,
+            Group::Accepts => rows::accepts(stage, sizes).await,
+            Group::Restart => rows::restart(stage, sizes).await,
         }
-        Ok(all)
     }
 }
 
