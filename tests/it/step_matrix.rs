@@ -350,9 +350,11 @@ fn count_wrongs(cell: &Cell, scene: &Scene, effects: &[Effect], wrong: &mut Vec<
         let of_action = || effects.iter().filter(|effect| effect.action == action);
         let wanted = of_action().filter(|effect| effect.state == EffectState::Applied).count() as u64;
         // What may be repeated is repeated once for the one disturbance; a reset only after an answer without effect.
+        // A crash takes with it every answer that was folded and not yet durable, whosever step it was planned for.
+        let is_hit = cell.step.action == action || matches!(cell.trouble, Trouble::Crash(_));
         let most = match action {
             RESET => 1 + u64::from(cell.step.action == RESET && cell.trouble == Trouble::Error),
-            _ => of_action().count() as u64 + u64::from(cell.step.action == action),
+            _ => of_action().count() as u64 + u64::from(is_hit),
         };
         if count.received > most {
             wrong.push(format!("{verb}: {} calls, at most {most}", count.received));
