@@ -67,7 +67,7 @@ async fn entities_that_come_late_are_asked_for_at_defender_and_at_arm() {
         let (_, findings) = late_incident(&app, 4, provider);
         let signal = accept(&app, "sentinel", findings).await[0];
         eventually(&app, "the first look", async || asked(&app) == 1).await;
-        eventually(&app, "its record", async || !outcome(&app, signal).await.is_null()).await;
+        eventually(&app, "its record", async || outcome(&app, signal).await["word"] == "waiting").await;
         assert_eq!(outcome(&app, signal).await["word"], "waiting", "{provider}");
         looks(&app, signal, &[1, 2]).await;
         assert_eq!(asked(&app), 3, "{provider}: at once, after 1 and after 2 minutes");
@@ -87,7 +87,7 @@ async fn entities_that_never_come_become_a_held_task_after_fifteen_minutes() {
     let (_, findings) = late_incident(&app, 600, "Azure Sentinel");
     let signal = accept(&app, "sentinel", findings).await[0];
     eventually(&app, "the first look", async || asked(&app) == 1).await;
-    eventually(&app, "its record", async || !outcome(&app, signal).await.is_null()).await;
+    eventually(&app, "its record", async || outcome(&app, signal).await["word"] == "waiting").await;
     looks(&app, signal, &[1, 2, 5, 10]).await;
     assert_eq!(outcome(&app, signal).await["word"], "waiting");
     assert_eq!(open(&app, Kind::Held).await.len(), 0);
