@@ -73,7 +73,8 @@ impl Stage {
 
     fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).mode(0o600).open(self.path(name))?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.path(name))?;
         Ok(file.write_all(text.as_bytes())?)
     }
 
