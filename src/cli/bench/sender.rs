@@ -80,10 +80,10 @@ impl Line {
     async fn read(&mut self) -> anyhow::Result<u16> {
         self.answer.clear();
         loop {
-            if let Some((status, whole)) = head(&self.answer)? {
-                if self.answer.len() >= whole {
-                    return Ok(status);
-                }
+            if let Some((status, whole)) = head(&self.answer)?
+                && self.answer.len() >= whole
+            {
+                return Ok(status);
             }
             ensure!(self.answer.len() < MOST, "an answer is longer than {MOST} bytes");
             ensure!(self.stream.read_buf(&mut self.answer).await? > 0, "the connection was closed");
