@@ -253,12 +253,16 @@ impl Person {
         if nobody { self.leave_nobody_alone(run, around, out) } else { Ok(()) }
     }
 
-    /// Whoever does not exist is not read, and nobody is asked what to do with them.
+    /// Whoever does not exist is not read, and nobody is asked what to do with them. What follows a step looks itself
+    /// whether that step was sent.
     fn leave_nobody_alone(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let todo = |state: &StepState| matches!(state, StepState::Todo);
         let Some(of_run) = self.run(run) else { return Ok(()) };
-        let left: Vec<StepId> =
-            of_run.steps().filter(|(_, state)| todo(state)).map(|(step, _)| step.id.clone()).collect();
+        let left: Vec<StepId> = of_run
+            .steps()
+            .filter(|(step, state)| todo(state) && step.follows.is_none())
+            .map(|(step, _)| step.id.clone())
+            .collect();
         for step in left {
             let reason = "Graph knows no such user".into();
             self.record(out, around.now, run, Event::Skipped { step, reason })?;
