@@ -2,7 +2,7 @@
 //!
 //! Everything here decides from bytes and configuration alone: no network, no store, no clock (`now` comes in), no
 //! environment (secrets come in resolved). Every body is bounded before it is looked at, and whatever it holds ends
-//! as findings with an outcome or as an [`Error`] that says what was seen; nothing is dropped silently. Called by the
+//! as findings with an outcome or as an `Error` that says what was seen; nothing is dropped silently. Called by the
 //! webhook routes, by pollers, and by the worker for what it fetched late (`graph_notifications::judge_…`).
 
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
 //! `$id` / `$ref` inside a list of entities, as Sentinel and Defender write them (facts: sentinel §1.1).
 //!
-//! Bounded and cycle-safe: a reference is followed at most [`HOPS`] times, and only to an object of the same list.
+//! Bounded and cycle-safe: a reference is followed at most `HOPS` times, and only to an object of the same list.
 
 use std::collections::HashMap;
 
