@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Calls in flight that are containment, and all others.
 const CONTAINMENT_SLOTS: usize = 256;
 const OTHER_SLOTS: usize = 64;
-/// People worked on at once; above it signals wait on the queue.
-const LANES: usize = 10_000;
+/// People being contained at once; above it signals wait on the queue.
+const LANES: usize = 4_000;
 
 /// A running process.
 #[derive(Debug)]

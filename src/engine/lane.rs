@@ -85,7 +85,8 @@ pub(super) struct Lane {
     person: Option<Person>,
     revision: u64,
     row: Option<RowState>,
-    _room: Option<OwnedSemaphorePermit>,
+    /// Its place among those that are being contained; given back once they are (law 2: nobody waits behind a read).
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// The lane cannot go on: it is loaded again later.
@@ -122,7 +123,7 @@ impl Inner {
             person: None,
             revision: 0,
             row: None,
-            _room: room,
+            room,
         };
         self.tasks.spawn(lane.live());
     }

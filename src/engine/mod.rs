@@ -103,7 +103,7 @@ pub struct Config {
     /// Calls in flight that are containment, and all others.
     pub containment_slots: usize,
     pub other_slots: usize,
-    /// Lanes in memory at most; above it signals wait in the queue.
+    /// People being contained at once; above it signals wait in the queue.
     pub lanes: usize,
 }
 
