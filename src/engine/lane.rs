@@ -140,6 +140,9 @@ impl Lane {
             if self.turn(messages, backs).await.is_err() || self.inner.is_dead() {
                 break;
             }
+            if self.person.as_ref().is_some_and(|person| !person.is_urgent()) {
+                drop(self.room.take());
+            }
             if self.inner.stop.is_cancelled() && self.effects.is_empty() {
                 break;
             }
