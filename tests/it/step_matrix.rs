@@ -219,7 +219,7 @@ impl Scene {
     }
 
     /// Until the case is closed: drain, answer, let time pass when nothing else is left.
-    async fn to_the_end(mut self) -> Self {
+    async fn until_the_end(mut self) -> Self {
         for _ in 0..ROUNDS {
             self = self.drain().await;
             if self.answer().await {
@@ -279,7 +279,7 @@ async fn check_approved(cell: Cell) {
     if cell.step.action == MANUAL {
         scene = scene.by_hand(&cell).await;
     }
-    let scene = scene.to_the_end().await;
+    let scene = scene.until_the_end().await;
     assert!(scene.was_met(), "the trouble never came\n{}", scene.app.picture().await);
     let wrong = wrongs(&cell, &scene).await;
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), scene.app.picture().await);

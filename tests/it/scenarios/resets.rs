@@ -32,7 +32,7 @@ async fn a_reset_whose_reply_is_lost_is_verified_as_executed_and_never_sent_agai
     let count = app.count("resetPassword", ada);
     assert_eq!((count.received, count.applied), (1, 1), "never called twice");
     assert_eq!(app.count("revokeSignInSessions", ada).applied, 2, "the revoke after it was sent in doubt already");
-    assert_eq!(app.cases().await[0].detail["reset_at"].is_string(), true);
+    assert!(app.cases().await[0].detail["reset_at"].is_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
