@@ -137,7 +137,8 @@ impl Lane {
             if !self.wait(&mut messages, &mut backs).await || self.inner.is_dead() {
                 break;
             }
-            if self.turn(messages, backs).await.is_err() || self.inner.is_dead() {
+            // Boxed: a lane mostly waits, and then needs no room for what a turn needs.
+            if Box::pin(self.turn(messages, backs)).await.is_err() || self.inner.is_dead() {
                 break;
             }
             if self.person.as_ref().is_some_and(|person| !person.is_urgent()) {

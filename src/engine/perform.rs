@@ -128,7 +128,7 @@ impl Job {
         let of_run = person.run(run)?;
         let step = of_run.plan.step(step)?.clone();
         let results: Map<String, Value> =
-            of_run.results.iter().map(|(id, value)| (id.clone(), value.clone())).collect();
+            of_run.results.iter().map(|(id, value)| (id.clone(), Value::clone(value))).collect();
         let task = person.task_of(run, &step.id);
         let approval = task.and_then(|id| person.tasks.get(&id)).and_then(|task| task.approval.as_ref());
         let recipient =

@@ -1,11 +1,14 @@
 //! What is next for a person: contain first and for every run, then one run at a time through its other phases.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::ids::RunId;
 use super::super::ledger::{EffectKey, Fault};
-use super::super::plan::{Phase, REVOKE, Step, StepId};
+use super::super::plan::{Phase, Plan, REVOKE, Step, StepId};
 use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
 use super::ask::is_reset;
@@ -14,6 +17,20 @@ use super::{Around, Deed, LastCase, Note, Output, Person};
 
 /// The pseudo step under which a read-back runs.
 pub const READ_BACK: &str = "read_back";
+
+/// A step held by its plan, so that the person may change meanwhile.
+pub(super) struct Planned {
+    plan: Arc<Plan>,
+    at: usize,
+}
+
+impl Deref for Planned {
+    type Target = Step;
+
+    fn deref(&self) -> &Step {
+        &self.plan.steps[self.at]
+    }
+}
 
 impl Person {
     /// Decides everything that can be decided now, and what is to be done outside.
@@ -93,8 +110,10 @@ impl Person {
         self.run(run).map_or(StepState::Todo, |r| r.state(step).clone())
     }
 
-    pub(super) fn steps_of(&self, run: RunId, wanted: impl Fn(Phase) -> bool) -> Vec<Step> {
-        self.run(run).map_or_else(Vec::new, |r| r.plan.steps.iter().filter(|s| wanted(s.phase)).cloned().collect())
+    pub(super) fn steps_of(&self, run: RunId, wanted: impl Fn(Phase) -> bool) -> Vec<Planned> {
+        let Some(run) = self.run(run) else { return Vec::new() };
+        let of = |(at, _)| Planned { plan: Arc::clone(&run.plan), at };
+        run.plan.steps.iter().enumerate().filter(|(_, step)| wanted(step.phase)).map(of).collect()
     }
 
     /// Contain: at once, in order; a step that waits or fails never holds back another.
@@ -331,7 +350,7 @@ impl Person {
         let Some(run) = self.run(run) else { return Value::Null };
         let of_phase = |wanted: Phase| -> Value {
             let results =
-                run.plan.phase(wanted).filter_map(|s| Some((s.id.0.clone(), run.results.get(&s.id.0)?.clone())));
+                run.plan.phase(wanted).filter_map(|s| Some((s.id.0.clone(), Value::clone(run.results.get(&s.id.0)?))));
             Value::Object(results.collect::<Map<_, _>>())
         };
         let case = self.doc.case.as_ref().map_or(Value::Null, |case| {
@@ -340,7 +359,7 @@ impl Person {
                 "opened_at": case.opened_at, "latest_activity": case.latest_activity, "guest": case.guest,
             })
         });
-        json!({"signal": run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
+        json!({"signal": *run.signal, "case": case, "collect": of_phase(Phase::Collect), "eradicate": of_phase(Phase::Eradicate)})
     }
 
     /// What a step's end leaves over of the task that gated it is closed: nobody is asked for what cannot happen.

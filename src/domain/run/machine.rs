@@ -23,11 +23,12 @@ pub struct Run {
     pub received_at: Timestamp,
     pub opened_at: Timestamp,
     pub satisfied: bool,
-    pub signal: Value,
+    /// Shared, as results are: a run is copied for every decision.
+    pub signal: Arc<Value>,
     /// The trace of the signal that opened it.
     pub traceparent: Option<String>,
     /// Results of steps by id, for conditions and later steps.
-    pub results: BTreeMap<String, Value>,
+    pub results: BTreeMap<String, Arc<Value>>,
     pub collect_started: Option<Timestamp>,
     pub collect_ended: bool,
     pub end: Option<End>,
@@ -69,7 +70,7 @@ impl Run {
             received_at: *received_at,
             opened_at: entry.at,
             satisfied: *satisfied,
-            signal: signal.clone(),
+            signal: Arc::new(signal.clone()),
             traceparent: traceparent.clone(),
             results: BTreeMap::new(),
             collect_started: None,
@@ -252,7 +253,7 @@ impl Run {
                     S::Todo | S::Ready { .. } | S::Backoff { .. } => read,
                     _ => false,
                 })?;
-                self.results.insert(step.0.clone(), result.clone());
+                self.results.insert(step.0.clone(), Arc::new(result.clone()));
                 Some((step.clone(), S::Done { at: entry.at, left_at: *left_at }))
             }
             Event::Failed { step, fault, retry_at } => {
