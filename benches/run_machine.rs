@@ -96,7 +96,8 @@ impl World {
             running: &self.running,
             prepared: &self.prepared,
             presence: &|_| None,
-            orphans_are_certain: true,
+            orphans: oust::domain::person::Orphans::Dead,
+            unsent: &std::collections::HashSet::new(),
             mint: &mint,
         };
         let mut out = Output::default();

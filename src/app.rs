@@ -21,7 +21,7 @@ use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::queue::{Embedded, Queue};
 use crate::store::sqlite::{Options, Sqlite};
-use crate::store::{Audit, Batch, Lane, Op, Store};
+use crate::store::{Audit, Store};
 use crate::telemetry::{GraphCall, Telemetry};
 
 /// What is in flight at shutdown may take this long; the rest goes on at the next start.
@@ -80,7 +80,7 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
             .with_context(|| format!("{} cannot be listened on", config.listen))?;
         running.address = Some(listener.local_addr()?);
         let surface = running.surface(&config, &queue, &telemetry, &clock)?;
-        running.audit_refusals(&surface, &clock);
+        running.audit_refusals(&surface, &queue, &clock);
         let router = http::router(surface);
         let stop = running.stop.clone();
         running.receiver = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
@@ -144,9 +144,8 @@ impl Running {
     }
 
     /// Refused senders are audited as one summary a minute (law 11), and once more at the end.
-    fn audit_refusals(&self, surface: &http::State, clock: &Clock) {
-        let (surface, clock, store, stop) =
-            (surface.clone(), Arc::clone(clock), Arc::clone(&self.store), self.stop.clone());
+    fn audit_refusals(&self, surface: &http::State, queue: &Arc<dyn Queue>, clock: &Clock) {
+        let (surface, clock, queue, stop) = (surface.clone(), Arc::clone(clock), Arc::clone(queue), self.stop.clone());
         tokio::spawn(async move {
             let mut ending = false;
             while !ending {
@@ -170,8 +169,7 @@ impl Running {
                     case: None,
                     detail: lines.collect(),
                 };
-                let batch = Batch { expect: None, ops: vec![Op::Audit(Box::new(audit))] };
-                if let Err(error) = store.commit(Lane::Other, batch).await {
+                if let Err(error) = queue.report(audit).await {
                     tracing::error!(error = %error, "refused deliveries could not be audited");
                 }
             }
@@ -257,6 +255,7 @@ async fn worker(
         containment_slots: CONTAINMENT_SLOTS,
         other_slots: OTHER_SLOTS,
         lanes: LANES,
+        works: true,
     };
     let engine = Engine::start(config, parts).await.context("the worker cannot start")?;
     engine.run();

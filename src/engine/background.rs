@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use jiff::SignedDuration;
 use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::decide::release_key;
 use super::intake::{Asking, Held};
@@ -14,7 +15,7 @@ use super::lane::Message;
 use super::{Inner, lock, watch};
 use crate::domain::task::{Event, Kind};
 use crate::graph::Terms;
-use crate::store::{self, Batch, Filter, Lane as Priority, Op, Page};
+use crate::store::{self, Batch, Filter, Hint, Lane as Priority, Op, Page};
 
 /// Work that is due is looked for at least this often, whatever was hinted (contract §10).
 const LOOK_EVERY: Duration = Duration::from_millis(1_000);
@@ -31,6 +32,11 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
         }
     });
     inner.tasks.spawn(queue(Arc::clone(inner)));
+    inner.tasks.spawn(hints(Arc::clone(inner)));
+    if inner.store.is_shared() {
+        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { duties(&inner).await }.boxed()));
+        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { swept(&inner).await }.boxed()));
+    }
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
     inner.tasks.spawn(due(Arc::clone(inner)));
     inner
@@ -40,7 +46,12 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
         .tasks
         .spawn(every(Arc::clone(inner), Duration::from_secs(5), |inner| async move { figures(&inner).await }.boxed()));
     inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(3), |inner| {
-        async move { watch::once(&inner).await }.boxed()
+        async move {
+            if leads(&inner, WATCH) {
+                watch::once(&inner).await;
+            }
+        }
+        .boxed()
     }));
     inner
         .tasks
@@ -145,14 +156,19 @@ async fn due(inner: Arc<Inner>) {
 /// Claims due people and waiting signals, urgent ones first.
 pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
     let now = inner.now();
-    for identity in inner.store.due_people(now, inner.epoch, MANY).await? {
-        if lock(&inner.lanes).contains_key(&identity) {
+    let era = inner.era();
+    if era.ended.is_cancelled() {
+        return Ok(());
+    }
+    for identity in inner.store.claim_people(now, era.epoch, MANY).await? {
+        // Where they were claimed just now, the lane must know; elsewhere it knows what is due.
+        if !inner.store.is_shared() && lock(&inner.lanes).contains_key(&identity) {
             continue;
         }
         let room = Arc::clone(&inner.lane_room).try_acquire_owned().ok();
         inner.tell(&identity, Message::Wake, room);
     }
-    for waiting in inner.store.due_waiting(now, MANY).await? {
+    for waiting in inner.store.due_waiting(now, era.epoch, MANY).await? {
         let Some(asking) = Asking::begin(inner, waiting.signal.id) else { continue };
         let work = Arc::clone(inner);
         inner.tasks.spawn(async move {
@@ -162,16 +178,87 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
     Ok(())
 }
 
-/// A person whose lane ended badly is still marked as ours: nobody else looks after them.
+/// A person whose lane ended badly is still marked as ours: nobody else looks after them. One that another process
+/// changed is behind.
 async fn sweep(inner: &Arc<Inner>) -> Result<(), store::Error> {
-    const NOBODY: store::Epoch = store::Epoch(-1);
-    let overdue = inner.now() - SignedDuration::from_secs(10);
-    for identity in inner.store.due_people(overdue, NOBODY, 10_000).await? {
-        if !lock(&inner.lanes).contains_key(&identity) {
+    for (identity, revision) in inner.store.held(inner.epoch()).await? {
+        if lock(&inner.lanes).get(&identity).is_none_or(|lane| lane.is_behind(revision)) {
             inner.tell(&identity, Message::Wake, None);
         }
     }
     Ok(())
+}
+
+async fn swept(inner: &Arc<Inner>) {
+    if let Err(error) = sweep(inner).await {
+        inner.telemetry.store_error("people.sweep", &error);
+    }
+}
+
+/// What other processes say they wrote.
+async fn hints(inner: Arc<Inner>) {
+    let mut hints = inner.store.hints();
+    loop {
+        let hint = tokio::select! {
+            hint = hints.recv() => hint,
+            () = inner.queue.woken() => Ok(Hint::Anything),
+            () = inner.stop.cancelled() => return,
+        };
+        match hint {
+            Ok(Hint::Person(identity)) if lock(&inner.lanes).contains_key(&identity) => {
+                inner.tell(&identity, Message::Wake, None);
+            }
+            Ok(Hint::Person(_)) => inner.due.notify_one(),
+            Ok(Hint::Queue) => inner.queue.nudge(),
+            Ok(Hint::Settings) => {
+                if let Err(error) = read_settings(&inner).await {
+                    inner.telemetry.store_error("settings.read", &error);
+                }
+            }
+            Ok(Hint::Anything) | Err(RecvError::Lagged(_)) => {
+                inner.queue.nudge();
+                inner.due.notify_one();
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// What one worker at a time does for all: whoever leads it, and only while its lease lives.
+const WATCH: &str = "watch";
+const CLOCKS: &str = "clocks";
+const MEMBERS: &str = "members";
+
+/// Takes or keeps the duties. What the last leader may have left undone is looked at at once.
+async fn duties(inner: &Arc<Inner>) {
+    let era = inner.era();
+    for duty in [CLOCKS, WATCH, MEMBERS] {
+        let leads = match inner.store.lead(duty, era.epoch).await {
+            Ok(leads) => leads && !era.ended.is_cancelled(),
+            Err(error) => {
+                inner.telemetry.store_error("duty.lead", &error);
+                false
+            }
+        };
+        inner.telemetry.leads(duty, leads);
+        let is_new = if leads {
+            lock(&inner.leading).insert(duty)
+        } else {
+            lock(&inner.leading).remove(duty);
+            false
+        };
+        if is_new && duty == CLOCKS {
+            if let Err(error) = inner.wake_parked(None).await {
+                inner.telemetry.store_error("parked.wake", &error);
+            }
+            clocks(inner).await;
+        }
+    }
+}
+
+/// One worker for itself leads everything.
+fn leads(inner: &Inner, duty: &str) -> bool {
+    !inner.store.is_shared() || lock(&inner.leading).contains(duty)
 }
 
 /// Another process wrote the store: read what it may have changed.
@@ -204,15 +291,25 @@ pub(super) async fn read_settings(inner: &Arc<Inner>) -> Result<(), store::Error
             pause.as_ref().and_then(|p| p.get("by")).and_then(Value::as_str).unwrap_or("operator"),
         );
     }
+    let mut freed = Vec::new();
     for tenant in inner.tenants.keys() {
         if let Some(at) =
             inner.store.setting(&release_key(tenant)).await?.and_then(|at| serde_json::from_value(at).ok())
         {
-            inner.released.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), at);
+            let last = inner.released.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), at);
+            if inner.store.is_shared() && last != Some(at) {
+                freed.push(tenant.clone());
+            }
         }
     }
-    if before.is_some() && why.is_none() {
-        inner.wake_parked(None).await?;
+    // One worker wakes them all; whoever holds one of them looks anyway.
+    if leads(inner, CLOCKS) {
+        if before.is_some() && why.is_none() {
+            inner.wake_parked(None).await?;
+        }
+        for tenant in freed {
+            inner.wake_parked(Some(&tenant)).await?;
+        }
     }
     Ok(())
 }
@@ -248,6 +345,12 @@ fn members_key(tenant: &super::Tenant) -> String {
 
 /// Refreshes the members of break-glass groups in the background; the last known set counts however old.
 async fn members(inner: &Arc<Inner>) {
+    if !leads(inner, MEMBERS) {
+        if let Err(error) = read_members(inner).await {
+            inner.telemetry.store_error("break_glass_group.read", &error);
+        }
+        return;
+    }
     for tenant in inner.tenants.values() {
         let Some(group) = tenant.break_glass_group else { continue };
         let read = tenant.graph.group_users(group, 10_000, &Terms::read(Duration::from_secs(20))).await;
@@ -307,8 +410,11 @@ async fn clocks(inner: &Arc<Inner>) {
     let now = inner.now();
     inner.forget_presence(now);
     inner.bound_watermarks();
-    if let Err(error) = sweep(inner).await {
-        inner.telemetry.store_error("people.sweep", &error);
+    if !inner.store.is_shared() {
+        swept(inner).await;
+    }
+    if !leads(inner, CLOCKS) {
+        return;
     }
     let filter = Filter { open: true, ..Filter::default() };
     let mut page = Page { after: None, limit: 500 };

@@ -10,7 +10,7 @@ use super::{Engine, Inner, lock};
 use crate::domain::run::PARKED;
 use crate::domain::task::{Consequence, Event, Kind, Refused, State, Task};
 use crate::domain::{TaskId, TenantName};
-use crate::store::{self, Audit, Batch, CaseRow, Expect, Filter, Lane as Priority, Op, Page, PersonRow};
+use crate::store::{self, Audit, Batch, CaseRow, Filter, Lane as Priority, Op, Page};
 
 /// A decision as recorded.
 #[derive(Debug)]
@@ -72,18 +72,7 @@ impl Inner {
         };
         let mut batch = Batch { expect: None, ops: Vec::new() };
         if let Some(identity) = task.identity.clone().filter(|_| task.case.is_some()) {
-            let record = self.store.person(&identity).await.map_err(DecideError::Store)?;
-            if let Some(record) = record {
-                batch.expect = Some(Expect { identity: identity.clone(), revision: record.revision });
-                batch.ops.push(Op::PutPerson(Box::new(PersonRow {
-                    identity,
-                    doc: record.doc,
-                    owner: record.owner,
-                    due_at: Some(now),
-                    urgent: false,
-                    watch_at: record.watch_at,
-                })));
-            }
+            self.touch(&identity, now, &mut batch).await.map_err(DecideError::Store)?;
         }
         if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
             let tenant = self.tenant_of_storm(id).await.map_err(DecideError::Store)?;
@@ -102,6 +91,7 @@ impl Inner {
         let task = &recorded.task;
         if let (Some(identity), Some(_)) = (&task.identity, task.case) {
             self.tell(identity, Message::Wake, None);
+            self.queue.wake();
         }
         let released = task.kind == Kind::Release && matches!(task.state, State::Executed { .. });
         if released && let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {

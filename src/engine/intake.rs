@@ -20,7 +20,7 @@ use crate::playbook::catalog::Choice;
 use crate::playbook::expr::signal_context;
 use crate::playbook::normalise;
 use crate::queue::Claim;
-use crate::store::{Acceptance, Audit, Batch, Lane as Priority, Op, SignalOutcome, SignalRow, Waiting};
+use crate::store::{self, Acceptance, Audit, Batch, Lane as Priority, Op, SignalOutcome, SignalRow, Waiting};
 use crate::telemetry;
 
 /// A waiting signal in work: until this is dropped (what became of it is durable, or was given up) it is not taken
@@ -67,16 +67,25 @@ impl Held {
         Self { origin: Origin::Waiting(asking), signal: waiting.signal, attempt: waiting.attempt }
     }
 
-    fn take_off(&self) -> Option<Op> {
+    fn take_off(&self) -> Vec<Op> {
         match &self.origin {
-            Origin::Queue(claim) => claim.dequeue(),
-            Origin::Waiting(asking) => Some(Op::DropWaiting(asking.id)),
+            Origin::Queue(claim) => claim.take_off(),
+            Origin::Waiting(asking) => vec![Op::DropWaiting(asking.id)],
+            Origin::Forwarded(id) => vec![Op::DropForwarded(*id)],
         }
     }
 
-    async fn done(self) {
+    /// The operation that writes what became of it.
+    fn put(&self, row: SignalRow) -> Op {
+        match &self.origin {
+            Origin::Queue(_) => Op::TakeSignal(Box::new(row)),
+            Origin::Waiting(_) | Origin::Forwarded(_) => Op::PutSignal(Box::new(row)),
+        }
+    }
+
+    fn done(self) {
         if let Origin::Queue(claim) = self.origin {
-            claim.done().await;
+            claim.done();
         }
     }
 }
@@ -128,8 +137,16 @@ impl Inner {
             return self.hold(held, "the tenant of this signal is not configured here").await;
         }
         let identity = Identity { tenant: held.signal.tenant.clone(), object_id };
+        match self.arrange(held) {
+            Ok(incoming) => self.tell(&identity, Message::Signal(Box::new(incoming)), room),
+            Err((held, choice)) => self.unchosen(held, &choice).await,
+        }
+    }
+
+    /// With the playbook this worker's folder chooses; the signal back, if it chooses none.
+    pub(super) fn arrange(&self, held: Held) -> Result<Incoming, (Held, Choice)> {
         let choice = lock(&self.playbooks).catalog().choose(&held.signal);
-        let Some(entry) = &choice.entry else { return self.unchosen(held, &choice).await };
+        let Some(entry) = &choice.entry else { return Err((held, choice)) };
         let plan = match lock(&self.plans).get(&entry.pinned.hash) {
             Some(plan) => Arc::clone(plan),
             None => Arc::new(entry.plan.clone()),
@@ -148,12 +165,10 @@ impl Inner {
             traces: traces(&held.signal),
             plan: PlanRef { hash: entry.pinned.hash.clone(), plan },
         };
-        let incoming =
-            Incoming { origin: held.origin, signal: held.signal, arrival, also_matched: choice.also_matched };
-        self.tell(&identity, Message::Signal(Box::new(incoming)), room);
+        Ok(Incoming { origin: held.origin, signal: held.signal, arrival, also_matched: choice.also_matched })
     }
 
-    async fn unchosen(self: &Arc<Self>, held: Held, choice: &Choice) {
+    pub(super) async fn unchosen(self: &Arc<Self>, held: Held, choice: &Choice) {
         if choice.is_near_miss() && held.signal.finding.risk == Risk::Unknown {
             let names = choice.declined.join(", ");
             return self
@@ -193,18 +208,15 @@ impl Inner {
     }
 
     async fn ignore(&self, held: Held, word: &'static str, reason: &str) {
-        let mut ops: Vec<Op> = held.take_off().into_iter().collect();
-        ops.push(Op::PutSignal(Box::new(Self::row(&held.signal, word, reason))));
+        let mut ops = held.take_off();
+        ops.push(held.put(Self::row(&held.signal, word, reason)));
         ops.push(self.audit(&held.signal, "signal.ignored", reason));
-        if self.settle(ops, "signal.ignore").await {
-            self.telemetry.signal_outcome(&held.signal, word);
-            held.done().await;
-        }
+        self.settle(held, ops, "signal.ignore", word).await;
     }
 
     /// In scope, and nobody can be named or judged: a task, never silence. The same story told again joins its task.
     async fn hold(&self, held: Held, reason: &str) {
-        let mut ops: Vec<Op> = held.take_off().into_iter().collect();
+        let mut ops = held.take_off();
         let finding = &held.signal.finding;
         // An incident that first named nobody and now names too many is another story, whatever became of the first task.
         let story = normalise::hash(&format!("{}/{reason}", finding.content));
@@ -225,14 +237,12 @@ impl Inner {
             let task = self.held_task(&held.signal, reason);
             self.telemetry.task_opened(&task);
             ops.push(Op::PutTask(Box::new(task)));
-            ops.push(Op::PutSetting { key, value: json!(held.signal.id) });
+            // Another worker may hold the same story at this moment: the later one comes again and joins.
+            ops.push(Op::SwapSetting { key, was: known.map(|id| json!(id)), value: json!(held.signal.id) });
         }
-        ops.push(Op::PutSignal(Box::new(row)));
+        ops.push(held.put(row));
         ops.push(self.audit(&held.signal, "signal.held", reason));
-        if self.settle(ops, "signal.hold").await {
-            self.telemetry.signal_outcome(&held.signal, "held");
-            held.done().await;
-        }
+        self.settle(held, ops, "signal.hold", "held").await;
     }
 
     fn held_task(&self, signal: &Signal, reason: &str) -> Task {
@@ -263,18 +273,15 @@ impl Inner {
     }
 
     async fn wait_for(&self, held: Held, at: Timestamp, reason: &str) {
-        let mut ops = Vec::new();
-        if let Origin::Queue(claim) = &held.origin {
-            ops.extend(claim.dequeue());
-        }
+        let mut ops = match &held.origin {
+            Origin::Waiting(_) => Vec::new(),
+            Origin::Queue(_) | Origin::Forwarded(_) => held.take_off(),
+        };
         let waiting =
             Waiting { signal: held.signal.clone(), attempt: held.attempt + 1, due_at: at, reason: reason.to_owned() };
         ops.push(Op::PutWaiting(Box::new(waiting)));
-        ops.push(Op::PutSignal(Box::new(Self::row(&held.signal, "waiting", reason))));
-        if self.settle(ops, "signal.wait").await {
-            self.telemetry.signal_outcome(&held.signal, "waiting");
-            held.done().await;
-        }
+        ops.push(held.put(Self::row(&held.signal, "waiting", reason)));
+        self.settle(held, ops, "signal.wait", "waiting").await;
     }
 
     /// What was fetched becomes signals of its own; they go the way of all others. A crash between the two commits
@@ -297,27 +304,26 @@ impl Inner {
             buried: None,
             answer: json!({"derived_from": held.signal.id}),
         };
-        if let Err(error) = self.store.accept(acceptance).await {
+        if let Err(error) = self.queue.accept(acceptance).await {
             self.telemetry.store_error("signal.derive", &error);
             return;
         }
-        self.queue.nudge();
         let reason = format!("fetched; became {}", ids.join(", "));
         self.ignore(held, "lookup", &reason).await;
     }
 
-    /// Commits what settles a signal. False: nothing was written, and the signal comes again.
-    async fn settle(&self, ops: Vec<Op>, what: &'static str) -> bool {
+    /// Commits what settles a signal; when nothing was written, the signal comes again.
+    async fn settle(&self, held: Held, ops: Vec<Op>, what: &'static str, word: &'static str) {
         if self.is_dead() {
-            return false;
+            return;
         }
         match self.store.commit(Priority::Other, Batch { expect: None, ops }).await {
-            Ok(()) => true,
-            Err(error) => {
-                self.telemetry.store_error(what, &error);
-                false
-            }
+            Ok(()) => self.telemetry.signal_outcome(&held.signal, word),
+            // A broker delivers again what was committed and not yet acknowledged.
+            Err(store::Error::Repeated(_)) => {}
+            Err(error) => return self.telemetry.store_error(what, &error),
         }
+        held.done();
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -17,21 +18,24 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::Instrument;
 
 use super::hook::{Fate, Place};
-use super::intake::Asking;
+use super::intake::{Asking, Held};
+use super::lease::Era;
 use super::record::{RowState, Turn};
 use super::{Inner, lock, perform};
-use crate::domain::ledger::Fault;
-use crate::domain::person::{Around, Arrival, Deed, Doc, Output, Person, READ_BACK, Settled};
+use crate::domain::ledger::{EffectKey, Fault};
+use crate::domain::person::{Around, Arrival, Deed, Doc, Orphans, Output, Person, READ_BACK, Settled};
 use crate::domain::plan::StepId;
 use crate::domain::{Identity, RunId, Signal, SignalId, TaskId};
 use crate::queue::Claim;
-use crate::store::{self, Lane as Priority, Op, SignalOutcome, SignalRow};
+use crate::store::{self, Epoch, Lane as Priority, Op, Owner, PersonRecord, SignalOutcome, SignalRow};
 
 /// Where a signal came from, so that it can be taken off there in the intake's transaction.
 #[derive(Debug)]
 pub(super) enum Origin {
     Queue(Box<Claim>),
     Waiting(Asking),
+    /// Laid before us by another worker.
+    Forwarded(SignalId),
 }
 
 /// A signal about this person.
@@ -73,8 +77,25 @@ const LINGER: SignedDuration = SignedDuration::from_secs(2);
 /// A lane with a timer looks at the clock this often.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// How a lane is reached.
+#[derive(Debug)]
+pub(super) struct Door {
+    sender: mpsc::UnboundedSender<Message>,
+    /// The revision of the person's row as the lane last knew it.
+    revision: Arc<AtomicU64>,
+}
+
+impl Door {
+    /// True when the lane knows another revision than the row has.
+    pub(super) fn is_behind(&self, revision: u64) -> bool {
+        self.revision.load(Ordering::Relaxed) < revision
+    }
+}
+
 pub(super) struct Lane {
     inner: Arc<Inner>,
+    /// The lease it works under.
+    era: Arc<Era>,
     identity: Identity,
     inbox: mpsc::UnboundedReceiver<Message>,
     calls: FuturesUnordered<BoxFuture<'static, Back>>,
@@ -83,8 +104,16 @@ pub(super) struct Lane {
     effects: BTreeSet<(RunId, StepId)>,
     prepared: BTreeMap<(RunId, StepId), Value>,
     person: Option<Person>,
-    revision: u64,
+    revision: Arc<AtomicU64>,
     row: Option<RowState>,
+    /// What intents mean that nobody reports about.
+    orphans: Orphans,
+    /// Keys of intents whose commit was answered by an error: what of them is in the store was never sent.
+    unsent: HashSet<EffectKey>,
+    /// Another worker holds this person: what comes in is laid before it.
+    foreign: Option<PersonRecord>,
+    /// Signals found laid before us at the last load.
+    forwarded: Vec<Signal>,
     /// Its place among those that are being contained; given back once they are (law 2: nobody waits behind a read).
     room: Option<OwnedSemaphorePermit>,
 }
@@ -95,12 +124,14 @@ struct Gone;
 impl Inner {
     /// Hands a message to the person's lane, starting it if there is none.
     pub(super) fn tell(self: &Arc<Self>, identity: &Identity, message: Message, room: Option<OwnedSemaphorePermit>) {
-        if self.is_dead() {
+        let era = self.era();
+        if self.is_dead() || era.ended.is_cancelled() {
+            // Not ours to do; in the store, on the queue or by its claim it comes to whoever may.
             return;
         }
         let mut lanes = lock(&self.lanes);
         let message = match lanes.get(identity) {
-            Some(lane) => match lane.send(message) {
+            Some(lane) => match lane.sender.send(message) {
                 Ok(()) => return,
                 Err(unsent) => unsent.0,
             },
@@ -110,10 +141,12 @@ impl Inner {
         if sender.send(message).is_err() {
             return;
         }
-        lanes.insert(identity.clone(), sender);
+        let revision = Arc::new(AtomicU64::new(0));
+        lanes.insert(identity.clone(), Door { sender, revision: Arc::clone(&revision) });
         drop(lanes);
         let lane = Lane {
             inner: Arc::clone(self),
+            era,
             identity: identity.clone(),
             inbox,
             calls: FuturesUnordered::new(),
@@ -121,8 +154,12 @@ impl Inner {
             effects: BTreeSet::new(),
             prepared: BTreeMap::new(),
             person: None,
-            revision: 0,
+            revision,
             row: None,
+            orphans: Orphans::Ours,
+            unsent: HashSet::new(),
+            foreign: None,
+            forwarded: Vec::new(),
             room,
         };
         self.tasks.spawn(lane.live());
@@ -134,11 +171,11 @@ impl Lane {
         loop {
             let mut messages = Vec::new();
             let mut backs = Vec::new();
-            if !self.wait(&mut messages, &mut backs).await || self.inner.is_dead() {
+            if !self.wait(&mut messages, &mut backs).await || self.is_over() {
                 break;
             }
             // Boxed: a lane mostly waits, and then needs no room for what a turn needs.
-            if Box::pin(self.turn(messages, backs)).await.is_err() || self.inner.is_dead() {
+            if Box::pin(self.turn(messages, backs)).await.is_err() || self.is_over() {
                 break;
             }
             if self.person.as_ref().is_some_and(|person| !person.is_urgent()) {
@@ -153,6 +190,10 @@ impl Lane {
         }
         lock(&self.inner.lanes).remove(&self.identity);
         // Whatever is left in the inbox is in the store or on the queue: dropped claims come again.
+    }
+
+    fn is_over(&self) -> bool {
+        self.inner.is_dead() || self.era.ended.is_cancelled()
     }
 
     fn next_wake(&self) -> Option<Timestamp> {
@@ -186,10 +227,10 @@ impl Lane {
             _ => OVERDUE,
         });
         let stop = self.inner.stop.clone();
-        let killed = self.inner.killed.clone();
+        let ended = self.era.ended.clone();
         tokio::select! {
             biased;
-            () = killed.cancelled() => return false,
+            () = ended.cancelled() => return false,
             message = self.inbox.recv() => match message {
                 Some(message) => messages.push(message),
                 None => return false,
@@ -209,12 +250,20 @@ impl Lane {
 
     async fn load(&mut self) -> Result<(), store::Error> {
         let record = self.inner.store.person(&self.identity).await?;
-        let Some(record) = record else {
+        self.row = None;
+        self.foreign = None;
+        let Some(mut record) = record else {
             self.person = Some(Person::new(self.identity.clone()));
-            self.revision = 0;
-            self.row = None;
+            self.revision.store(0, Ordering::Relaxed);
             return Ok(());
         };
+        self.revision.store(record.revision, Ordering::Relaxed);
+        if !self.may_own(record.owner) {
+            self.foreign = Some(record);
+            return Ok(());
+        }
+        self.forwarded = std::mem::take(&mut record.forwarded);
+        self.inner.saw_elsewhere(&record.seen);
         let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| store::Error::Corrupt {
             what: format!("person {}", self.identity),
             source: Some(source),
@@ -227,9 +276,21 @@ impl Lane {
         let person = Person::restore(self.identity.clone(), doc, journals, record.tasks)
             .map_err(|error| corrupt(Box::new(error)))?;
         self.person = Some(person);
-        self.revision = record.revision;
-        self.row = None;
         Ok(())
+    }
+
+    /// Whether this worker may work on the person, and what open intents mean then.
+    fn may_own(&mut self, owner: Option<Owner>) -> bool {
+        match owner {
+            Some(owner) if owner.epoch == self.epoch() => true,
+            Some(Owner { ended: None, .. }) => false,
+            Some(Owner { ended: Some(ago), .. }) => {
+                let at = self.inner.now() - SignedDuration::try_from(ago).unwrap_or(SignedDuration::ZERO);
+                self.orphans = if self.inner.store.is_shared() { Orphans::LeaseEnded(at) } else { Orphans::Dead };
+                true
+            }
+            None => true,
+        }
     }
 
     /// Loads until it works; a store that is away is waited for.
@@ -255,6 +316,7 @@ impl Lane {
             self.reload().await?;
         }
         let mut turn = Turn::default();
+        self.take_forwarded(&mut turn).await?;
         for back in backs {
             self.take_back(back, &mut turn);
         }
@@ -265,9 +327,12 @@ impl Lane {
                 Message::Seal { run, step, sealed, kept } => turn.seals.push((run, step, sealed, kept)),
             }
         }
-        let output = self.commit(&mut turn).await?;
+        let output = match self.foreign {
+            None => self.commit(&mut turn).await?,
+            Some(_) => return self.forward(turn).await,
+        };
         for claim in turn.claims.drain(..) {
-            claim.done().await;
+            claim.done();
         }
         for (_, _, _, kept) in turn.seals.drain(..) {
             // A receiver that is gone means the call was given up; the sealed row is dropped with the task.
@@ -306,9 +371,11 @@ impl Lane {
         let Incoming { origin, signal, arrival, also_matched } = incoming;
         match origin {
             Origin::Queue(claim) => {
-                turn.ops.extend(claim.dequeue());
+                turn.ops.extend(claim.take_off());
                 turn.claims.push(*claim);
+                turn.fresh.insert(signal.id);
             }
+            Origin::Forwarded(id) => turn.ops.push(Op::DropForwarded(id)),
             Origin::Waiting(asking) => {
                 turn.ops.push(Op::DropWaiting(asking.id));
                 turn.asking.push(asking);
@@ -335,6 +402,54 @@ impl Lane {
         Ok(())
     }
 
+    /// Takes in what other workers laid before us.
+    async fn take_forwarded(&mut self, turn: &mut Turn) -> Result<(), Gone> {
+        for signal in std::mem::take(&mut self.forwarded) {
+            if turn.signals.iter().any(|row| row.signal.id == signal.id) {
+                continue;
+            }
+            let held = Held { origin: Origin::Forwarded(signal.id), signal, attempt: 0 };
+            match self.inner.arrange(held) {
+                Ok(incoming) => self.take_signal(incoming, turn).await?,
+                Err((held, choice)) => {
+                    let inner = Arc::clone(&self.inner);
+                    self.inner.tasks.spawn(async move { inner.unchosen(held, &choice).await });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays what came in before the worker that holds the person; what is due there it knows itself.
+    async fn forward(&mut self, mut turn: Turn) -> Result<(), Gone> {
+        let mut failures = 0;
+        loop {
+            let Some(record) = self.foreign.take() else {
+                // Nobody holds them any more: from the start, by the claims.
+                return Err(Gone);
+            };
+            let Some(batch) = turn.forward(record, &self.identity, self.epoch(), self.inner.now()) else { break };
+            match self.inner.store.commit(Priority::Containment, batch).await {
+                Ok(()) => break,
+                Err(store::Error::Repeated(signal)) => turn.forget(signal),
+                Err(store::Error::Conflict(_)) => {}
+                Err(store::Error::Fenced) => {
+                    self.inner.fence(&self.era);
+                    return Err(Gone);
+                }
+                Err(error) => {
+                    self.inner.telemetry.store_error("signal.forward", &error);
+                    self.inner.pause_after_failure(&mut failures).await.map_err(|()| Gone)?;
+                }
+            }
+            self.reload().await?;
+        }
+        for claim in turn.claims.drain(..) {
+            claim.done();
+        }
+        Err(Gone)
+    }
+
     async fn first_of(&mut self, signal: &Signal) -> Result<Option<SignalId>, Gone> {
         let since = (!signal.finding.is_timed()).then(|| signal.received_at - Signal::UNTIMED_WINDOW);
         let mut failures = 0;
@@ -357,7 +472,7 @@ impl Lane {
         let mut over_cap = false;
         let mut failures = 0;
         loop {
-            if self.inner.is_dead() {
+            if self.is_over() {
                 return Err(Gone);
             }
             let Some(mut person) = self.person.clone() else { return Err(Gone) };
@@ -382,14 +497,33 @@ impl Lane {
             match committed {
                 Ok(()) => {
                     self.person = Some(person);
-                    self.revision += 1;
+                    self.revision.fetch_add(1, Ordering::Relaxed);
                     self.row = Some(row);
                     return Ok(output);
                 }
-                Err(store::Error::Conflict(_)) => self.reload().await?,
+                Err(store::Error::Conflict(_)) => {
+                    self.reload().await?;
+                    if self.foreign.is_some() {
+                        self.forward(std::mem::take(turn)).await?;
+                        return Err(Gone);
+                    }
+                    self.take_forwarded(turn).await?;
+                }
+                Err(store::Error::Changed(_)) => {}
+                // A broker delivers again what was committed and not yet acknowledged.
+                Err(store::Error::Repeated(signal)) => turn.forget(signal),
+                Err(store::Error::Fenced) => {
+                    self.inner.fence(&self.era);
+                    return Err(Gone);
+                }
                 Err(store::Error::OverBlastRadius(_)) => over_cap = true,
                 Err(error) => {
                     self.inner.telemetry.store_error("person.commit", &error);
+                    // Perhaps it was written and only the answer was lost: then it was not sent.
+                    self.unsent.extend(output.deeds.iter().filter_map(|deed| match deed {
+                        Deed::Effect { key, .. } => Some(*key),
+                        _ => None,
+                    }));
                     output.deeds.clear();
                     self.inner.pause_after_failure(&mut failures).await.map_err(|()| Gone)?;
                 }
@@ -408,7 +542,8 @@ impl Lane {
             running: &self.running,
             prepared: &self.prepared,
             presence: &presence,
-            orphans_are_certain: self.inner.store.orphans_are_certain(),
+            orphans: self.orphans,
+            unsent: &self.unsent,
             mint: &Inner::mint,
         };
         let mut output = Output::default();
@@ -484,7 +619,10 @@ impl Lane {
             if !begun.insert((run, step.clone())) || !self.running.insert((run, step.clone())) {
                 continue;
             }
-            if let Some(call) = perform::start(&self.inner, person, deed) {
+            if let Deed::Effect { key, .. } = &deed {
+                self.unsent.remove(key);
+            }
+            if let Some(call) = perform::start(&self.inner, &self.era, person, deed) {
                 if is_effect {
                     self.effects.insert((run, step));
                 }
@@ -524,7 +662,11 @@ impl Lane {
     }
 
     pub(super) fn revision(&self) -> u64 {
-        self.revision
+        self.revision.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.era.epoch
     }
 
     pub(super) fn row(&self) -> Option<&RowState> {

@@ -6,6 +6,7 @@
 //! - `intake`: from a claimed signal to a lane, a held task, or a later look.
 //! - `naming`: which person is meant; what Microsoft must be asked first.
 //! - `lane`: one task per person at work; everything about one identity is serialised here.
+//! - `lease`: what this process may do before others take over.
 //! - `decide`: the only door by which a human moves a run.
 //! - `watch`: sign-ins newer than the revoke, read for a whole tenant at once.
 //! - `background`: claims of due work, and what must be looked at now and then.
@@ -15,6 +16,7 @@ mod decide;
 mod hook;
 mod intake;
 mod lane;
+mod lease;
 mod naming;
 mod perform;
 mod record;
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -42,7 +44,7 @@ use crate::playbook::catalog::{Catalog, Reloader};
 use crate::playbook::expr::Conditions;
 use crate::playbook::normalise;
 use crate::queue::Queue;
-use crate::store::{self, Epoch, Store};
+use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow, Store};
 use crate::telemetry::Telemetry;
 
 pub use decide::{DecideError, Recorded};
@@ -105,6 +107,8 @@ pub struct Config {
     pub other_slots: usize,
     /// People being contained at once; above it signals wait in the queue.
     pub lanes: usize,
+    /// False for a process that only records decisions: it takes no lease and performs nothing.
+    pub works: bool,
 }
 
 /// The parts below the engine.
@@ -146,7 +150,7 @@ pub(crate) struct Inner {
     plans: Mutex<HashMap<String, Arc<Plan>>>,
     /// Hashes of plans known to be in the store, where nothing ever deletes them.
     pinned: RwLock<HashSet<String>>,
-    lanes: Mutex<HashMap<Identity, mpsc::UnboundedSender<lane::Message>>>,
+    lanes: Mutex<HashMap<Identity, lane::Door>>,
     lane_room: Arc<Semaphore>,
     containment: Arc<Semaphore>,
     others: Arc<Semaphore>,
@@ -159,7 +163,11 @@ pub(crate) struct Inner {
     asking: Mutex<HashSet<SignalId>>,
     /// The store's stamp as last seen.
     stamp: AtomicI64,
-    epoch: Epoch,
+    /// The lease in force.
+    era: RwLock<Arc<lease::Era>>,
+    works: bool,
+    /// Duties this worker does for all.
+    leading: Mutex<HashSet<&'static str>>,
     /// Work may have become due.
     due: Notify,
     stop: CancellationToken,
@@ -171,7 +179,7 @@ pub(crate) struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Inner").field("era", &self.era()).finish_non_exhaustive()
     }
 }
 
@@ -185,7 +193,6 @@ impl Engine {
     /// # Errors
     /// The store is held by another process, or cannot be read.
     pub async fn start(config: Config, parts: Parts) -> Result<Self, store::Error> {
-        let epoch = parts.store.begin_epoch().await?;
         let tenants = config.tenants.into_iter().map(|tenant| (tenant.name.clone(), Arc::new(tenant))).collect();
         let inner = Inner {
             store: parts.store,
@@ -213,7 +220,9 @@ impl Engine {
             watermarks: Mutex::default(),
             asking: Mutex::default(),
             stamp: AtomicI64::new(0),
-            epoch,
+            era: RwLock::new(lease::none()),
+            works: config.works,
+            leading: Mutex::default(),
             due: Notify::new(),
             stop: CancellationToken::new(),
             killed: CancellationToken::new(),
@@ -221,6 +230,9 @@ impl Engine {
             dead: AtomicBool::new(false),
         };
         let engine = Self { inner: Arc::new(inner) };
+        if engine.inner.works {
+            engine.inner.begin_era().await?;
+        }
         background::read_settings(&engine.inner).await?;
         background::read_members(&engine.inner).await?;
         Ok(engine)
@@ -228,6 +240,7 @@ impl Engine {
 
     /// Starts the loops: queue, due work, looks now and then. They end with `stop`.
     pub fn run(&self) {
+        tokio::spawn(lease::keep(Arc::clone(&self.inner)));
         background::spawn(&self.inner);
     }
 
@@ -240,6 +253,17 @@ impl Engine {
             self.inner.die();
             self.inner.tasks.wait().await;
         }
+        let era = self.inner.era();
+        if !era.ended.is_cancelled() && self.inner.works {
+            // Whatever is left need not wait for the lease to run out; if this fails, it does.
+            let _ = self.inner.store.end_epoch(era.epoch).await;
+        }
+        self.inner.killed.cancel();
+    }
+
+    /// True while this process may act: its lease lives.
+    pub fn holds_lease(&self) -> bool {
+        !self.inner.era().ended.is_cancelled()
     }
 
     /// True once a hook ended this process' work.
@@ -258,9 +282,10 @@ impl Engine {
     pub fn seen(&self, task: TaskId) {
         let now = self.inner.now();
         let before = lock(&self.inner.presence).insert(task, now);
-        if before.is_none_or(|seen| now.duration_since(seen) > Task::BROWSER_PRESENT) {
+        let is_back = before.is_none_or(|seen| now.duration_since(seen) > Task::BROWSER_PRESENT);
+        if is_back || self.inner.store.is_shared() {
             let inner = Arc::clone(&self.inner);
-            self.inner.tasks.spawn(async move { inner.came_back(task).await });
+            self.inner.tasks.spawn(async move { inner.saw(task, now, is_back).await });
         }
     }
 
@@ -300,15 +325,52 @@ impl Engine {
 }
 
 impl Inner {
-    /// A browser is there that was away: what waits for it goes on. Nobody is due for that, so the person is told.
-    async fn came_back(self: Arc<Self>, task: TaskId) {
-        match self.store.task(task).await {
-            Ok(Some(Task { approval: Some(_), identity: Some(identity), state, .. })) if !state.is_terminal() => {
-                self.tell(&identity, lane::Message::Wake, None);
+    /// A browser is there. Where it was away, what waits for it goes on: nobody is due for that, so the person is
+    /// touched. Other workers know only what the store knows.
+    async fn saw(self: Arc<Self>, task: TaskId, now: Timestamp, is_back: bool) {
+        let seen = async {
+            let mut batch = Batch { expect: None, ops: Vec::new() };
+            let mut touched = None;
+            if is_back
+                && let Some(Task { approval: Some(_), identity: Some(identity), state, .. }) =
+                    self.store.task(task).await?
+                && !state.is_terminal()
+            {
+                touched = Some(identity);
             }
-            Ok(_) => {}
+            if self.store.is_shared() {
+                batch.ops.push(Op::Seen { task, at: now });
+                if let Some(identity) = &touched {
+                    self.touch(identity, now, &mut batch).await?;
+                }
+                match self.store.commit(Priority::Other, batch).await {
+                    // Somebody writes this person right now; the next heartbeat finds them.
+                    Err(store::Error::Conflict(_)) => drop(lock(&self.presence).remove(&task)),
+                    other => other?,
+                }
+            }
+            Ok::<_, store::Error>(touched)
+        };
+        match seen.await {
+            Ok(Some(identity)) => self.tell(&identity, lane::Message::Wake, None),
+            Ok(None) => {}
             Err(error) => self.telemetry.store_error("task.seen", &error),
         }
+    }
+
+    /// Adds to a batch what makes this person due now, whoever holds them.
+    async fn touch(&self, identity: &Identity, now: Timestamp, batch: &mut Batch) -> Result<(), store::Error> {
+        let Some(record) = self.store.person(identity).await? else { return Ok(()) };
+        batch.expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: None });
+        batch.ops.push(Op::PutPerson(Box::new(PersonRow {
+            identity: identity.clone(),
+            doc: record.doc,
+            owner: record.owner.map(|owner| owner.epoch),
+            due_at: Some(now),
+            urgent: record.urgent,
+            watch_at: record.watch_at,
+        })));
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {

@@ -13,13 +13,14 @@ use tokio::sync::oneshot;
 use super::Inner;
 use super::hook::{Fate, Place};
 use super::lane::{Back, Message};
+use super::lease::Era;
 use crate::actions::{Action, Call, SealedSink, Verification};
 use crate::domain::ledger::{Disposition, EffectKey, Fault};
 use crate::domain::person::{Answer, Deed, Person, READ_BACK, Settled};
 use crate::domain::plan::{Phase, RESET, Step, StepId};
 use crate::domain::{Identity, RunId, TaskId};
 use crate::graph::retry::{Schedule, jitter};
-use crate::graph::{Graph, SendBy, Terms};
+use crate::graph::{Graph, Terms};
 use crate::seal::{RecipientKey, Sealed};
 use crate::telemetry;
 
@@ -29,6 +30,7 @@ const READ_BACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Everything one step's call needs, taken out of the person so that the call can outlive the turn.
 struct Job {
     inner: Arc<Inner>,
+    era: Arc<Era>,
     graph: Graph,
     identity: Identity,
     run: RunId,
@@ -45,7 +47,12 @@ struct Job {
 }
 
 /// Starts a deed; `None` when the person's state no longer has it.
-pub(super) fn start(inner: &Arc<Inner>, person: &Person, deed: Deed) -> Option<BoxFuture<'static, Back>> {
+pub(super) fn start(
+    inner: &Arc<Inner>,
+    era: &Arc<Era>,
+    person: &Person,
+    deed: Deed,
+) -> Option<BoxFuture<'static, Back>> {
     let Some(tenant) = inner.tenants.get(&person.identity.tenant) else {
         tracing::error!(tenant.name = %person.identity.tenant, "a case of a tenant that is no longer configured waits");
         return None;
@@ -68,24 +75,24 @@ pub(super) fn start(inner: &Arc<Inner>, person: &Person, deed: Deed) -> Option<B
             )
         }
         Deed::Effect { run, step, key, attempt, before, intended_at } => {
-            let job = Job::new(inner, graph, person, run, &step, key, attempt, before, Some(intended_at))?;
+            let job = Job::new((inner, era), graph, person, run, &step, key, attempt, before, Some(intended_at))?;
             Some(async move { job.effect().await }.boxed())
         }
         Deed::Read { run, step } => {
             let attempt = person.run(run).map_or(0, |r| r.attempts(&step)) + 1;
             let key = EffectKey::of(run, &step, attempt);
-            let job = Job::new(inner, graph, person, run, &step, key, attempt, Value::Null, None)?;
+            let job = Job::new((inner, era), graph, person, run, &step, key, attempt, Value::Null, None)?;
             Some(async move { job.read().await }.boxed())
         }
         Deed::Prepare { run, step } => {
             let attempt = person.run(run).map_or(0, |r| r.attempts(&step)) + 1;
             let key = EffectKey::of(run, &step, attempt);
-            let job = Job::new(inner, graph, person, run, &step, key, attempt, Value::Null, None)?;
+            let job = Job::new((inner, era), graph, person, run, &step, key, attempt, Value::Null, None)?;
             Some(async move { job.prepare().await }.boxed())
         }
         Deed::Verify { run, step, key, before, intended_at } => {
             let attempt = person.run(run).map_or(1, |r| r.attempts(&step));
-            let job = Job::new(inner, graph, person, run, &step, key, attempt, before, Some(intended_at))?;
+            let job = Job::new((inner, era), graph, person, run, &step, key, attempt, before, Some(intended_at))?;
             Some(async move { job.verify().await }.boxed())
         }
     }
@@ -115,7 +122,7 @@ impl SealedSink for Sink<'_> {
 impl Job {
     #[expect(clippy::too_many_arguments, reason = "the fields of one deed")]
     fn new(
-        inner: &Arc<Inner>,
+        (inner, era): (&Arc<Inner>, &Arc<Era>),
         graph: Graph,
         person: &Person,
         run: RunId,
@@ -136,6 +143,7 @@ impl Job {
         let containing = step.phase == Phase::Contain || step.follows.is_some();
         Some(Self {
             inner: Arc::clone(inner),
+            era: Arc::clone(era),
             graph,
             identity: person.identity.clone(),
             run,
@@ -220,7 +228,6 @@ impl Job {
             })?),
             None => None,
         };
-        let lease = Duration::try_from(self.inner.rules.lease).unwrap_or(Duration::from_secs(3));
         let sink = Sink(self);
         let call = Call {
             graph: &self.graph,
@@ -229,7 +236,7 @@ impl Job {
             results: &self.results,
             before: &self.before,
             key: self.key,
-            send_by: SendBy::within(lease - lease / 10),
+            send_by: self.era.send_by(),
             timeout: Duration::from_millis(self.step.timeout_ms),
             priority: self.containing,
             recipient: recipient.as_ref(),

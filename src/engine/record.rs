@@ -1,6 +1,6 @@
 //! Turns a decision into one batch: everything it changes, in one transaction, before anything is done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,9 +17,11 @@ use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
 use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
 use crate::domain::run::{End, Entry, Event, Intent, Run, StepState};
 use crate::domain::task::{Kind, New, Snapshot, Task};
-use crate::domain::{RunId, SignalId, TaskId};
+use crate::domain::{Identity, RunId, SignalId, TaskId};
 use crate::queue::Claim;
-use crate::store::{Audit, Batch, Cap, CaseRow, Expect, Op, PersonRow, RunRow, SignalOutcome, SignalRow};
+use crate::store::{
+    Audit, Batch, Cap, CaseRow, Epoch, Expect, Op, PersonRecord, PersonRow, RunRow, SignalOutcome, SignalRow,
+};
 use crate::telemetry::{Revoked, Step as StepDone};
 
 /// A sealed secret on its way into the store, and who waits for that.
@@ -31,6 +33,8 @@ pub(super) struct Turn {
     pub settled: Vec<Settled>,
     pub arrivals: Vec<Arrival>,
     pub signals: Vec<SignalRow>,
+    /// Those of them that come off the queue: they must not be known yet.
+    pub fresh: HashSet<SignalId>,
     pub claims: Vec<Claim>,
     /// Waiting signals that this turn settles.
     pub asking: Vec<Asking>,
@@ -47,6 +51,51 @@ pub(super) struct RowState {
     due_at: Option<Timestamp>,
     urgent: bool,
     watch_at: Option<Timestamp>,
+}
+
+impl Turn {
+    fn put(&self, row: SignalRow) -> Op {
+        if self.fresh.contains(&row.signal.id) { Op::TakeSignal(Box::new(row)) } else { Op::PutSignal(Box::new(row)) }
+    }
+
+    /// This signal was taken in before: nothing of it is left in the turn but its place on the queue.
+    pub(super) fn forget(&mut self, signal: SignalId) {
+        self.signals.retain(|row| row.signal.id != signal);
+        self.arrivals.retain(|arrival| arrival.signal != signal);
+        self.fresh.remove(&signal);
+    }
+
+    /// Lays the turn's signals before the worker that holds the person; `None` when there are none.
+    pub(super) fn forward(
+        &self,
+        record: PersonRecord,
+        identity: &Identity,
+        me: Epoch,
+        now: Timestamp,
+    ) -> Option<Batch> {
+        if self.signals.is_empty() {
+            return None;
+        }
+        let mut ops = self.ops.clone();
+        for row in &self.signals {
+            let mut row = row.clone();
+            row.first_of_content = false;
+            row.outcome.word = "pending".into();
+            row.outcome.reason = Some("another worker works on this person; it takes this in".into());
+            ops.push(Op::Forward { identity: identity.clone(), signal: Box::new(row.signal.clone()) });
+            ops.push(self.put(row));
+        }
+        ops.push(Op::PutPerson(Box::new(PersonRow {
+            identity: identity.clone(),
+            doc: record.doc,
+            owner: record.owner.map(|owner| owner.epoch),
+            due_at: Some(now),
+            urgent: true,
+            watch_at: record.watch_at,
+        })));
+        let expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: Some(me) });
+        Some(Batch { expect, ops })
+    }
 }
 
 impl Lane {
@@ -77,7 +126,7 @@ impl Lane {
         ops.push(Op::PutPerson(Box::new(PersonRow {
             identity: self.identity().clone(),
             doc: serde_json::to_value(&person.doc).unwrap_or_default(),
-            owner: busy.then_some(inner.epoch),
+            owner: busy.then_some(self.epoch()),
             due_at: row.due_at,
             urgent: row.urgent,
             watch_at: row.watch_at,
@@ -104,7 +153,8 @@ impl Lane {
             ops.push(Op::CountRevocation { identity: self.identity().clone(), at: now, cap });
         }
         ops.extend(storm);
-        let expect = Some(Expect { identity: self.identity().clone(), revision: self.revision() });
+        let expect =
+            Some(Expect { identity: self.identity().clone(), revision: self.revision(), epoch: Some(self.epoch()) });
         Some((Batch { expect, ops }, row))
     }
 
@@ -197,7 +247,7 @@ impl Lane {
                 row.outcome.reason = row.outcome.reason.or(reason);
                 outcomes.retain(|(id, _)| *id != row.signal.id);
             }
-            ops.push(Op::PutSignal(Box::new(row)));
+            ops.push(turn.put(row));
         }
         ops.extend(outcomes.into_iter().map(|(signal, outcome)| Op::Outcome { signal, outcome }));
     }
@@ -361,11 +411,9 @@ impl Inner {
     /// One release task per tenant and storm (contract §13.5): raised with the first person that is parked.
     pub(super) async fn storm_ops(&self, tenant: &crate::domain::TenantName, now: Timestamp) -> Vec<Op> {
         let mut ops = Vec::new();
-        let open = match self.store.setting(&storm_key(tenant)).await {
-            Ok(Some(Value::String(id))) => match id.parse::<TaskId>() {
-                Ok(id) => matches!(self.store.task(id).await, Ok(Some(task)) if !task.state.is_terminal()),
-                Err(_) => false,
-            },
+        let last = self.store.setting(&storm_key(tenant)).await.unwrap_or_default();
+        let open = match last.as_ref().and_then(Value::as_str).map(str::parse::<TaskId>) {
+            Some(Ok(id)) => matches!(self.store.task(id).await, Ok(Some(task)) if !task.state.is_terminal()),
             _ => false,
         };
         if open {
@@ -389,7 +437,7 @@ impl Inner {
             rows: Vec::new(),
         });
         self.telemetry.task_opened(&task);
-        ops.push(Op::PutSetting { key: storm_key(tenant), value: json!(task.id) });
+        ops.push(Op::SwapSetting { key: storm_key(tenant), was: last, value: json!(task.id) });
         ops.push(Op::Audit(Box::new(Audit {
             at: now,
             actor: "worker".into(),
@@ -401,6 +449,15 @@ impl Inner {
         })));
         ops.push(Op::PutTask(Box::new(task)));
         ops
+    }
+
+    /// Browsers seen by other processes.
+    pub(super) fn saw_elsewhere(&self, seen: &[(TaskId, Timestamp)]) {
+        let mut presence = lock(&self.presence);
+        for (task, at) in seen {
+            let known = presence.entry(*task).or_insert(*at);
+            *known = (*known).max(*at);
+        }
     }
 
     /// Forgets browsers not seen for long.

@@ -83,7 +83,7 @@ async fn raise(
     watch: &Watch,
     sign_in: &SignIn,
     now: Timestamp,
-) -> Result<(), store::Error> {
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let content = normalise::hash(&format!("watch/{identity}/{}", sign_in.id));
     if inner.store.first_of_content(SOURCE, identity, &content, None).await?.is_some() {
         return Ok(());
@@ -128,7 +128,7 @@ async fn raise(
     };
     tracing::error!(tenant.name = %identity.tenant, identity.id = %identity.object_id, "a sign-in after the revoke: revoking again");
     inner
-        .store
+        .queue
         .accept(Acceptance {
             delivery,
             source: SOURCE.into(),
@@ -142,7 +142,6 @@ async fn raise(
             buried: None,
         })
         .await?;
-    inner.queue.nudge();
     Ok(())
 }
 
@@ -160,12 +159,12 @@ async fn looked(
         let row = PersonRow {
             identity: identity.clone(),
             doc: serde_json::to_value(&doc)?,
-            owner: record.owner,
+            owner: record.owner.map(|owner| owner.epoch),
             due_at: record.due_at,
             urgent: record.urgent,
             watch_at,
         };
-        let expect = Some(Expect { identity: identity.clone(), revision: record.revision });
+        let expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: None });
         match inner.store.commit(Priority::Other, Batch { expect, ops: vec![Op::PutPerson(Box::new(row))] }).await {
             Err(store::Error::Conflict(_)) => {}
             other => return Ok(other?),

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Claim, Error, Queue};
-use crate::store::{Acceptance, Queued, Receipt, Store};
+use super::{Claim, Condition, Error, Handle, Queue};
+use crate::store::{Acceptance, Audit, Batch, Lane, Op, Queued, Receipt, Store};
 
 /// Claims given out and not yet settled, at most.
 const MOST_HELD: usize = 1024;
@@ -44,7 +44,7 @@ struct Reading {
 
 /// What was read and is not settled.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+struct Held {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -66,7 +66,7 @@ impl Held {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn settle(&self, seq: i64) {
+    fn settle(&self, seq: i64) {
         let mut state = self.lock();
         state.rows.remove(&seq);
         state.settled.insert(seq);
@@ -78,7 +78,7 @@ impl Held {
         }
     }
 
-    pub(super) fn give_back(&self, seq: i64) {
+    fn give_back(&self, seq: i64) {
         let mut state = self.lock();
         state.given_back.push(seq);
         state.claimed = state.claimed.saturating_sub(1);
@@ -156,8 +156,34 @@ impl Embedded {
     fn take(&self, reading: &mut Reading, room: usize) -> Vec<Claim> {
         let count = room.min(reading.ahead.len());
         self.held.lock().claimed += count;
-        let claim = |Queued { seq, signal, .. }| Claim { signal, seq, held: Some(Arc::clone(&self.held)) };
+        let claim =
+            |Queued { seq, signal, .. }| Claim::new(signal, Box::new(Row { seq, held: Arc::clone(&self.held) }));
         reading.ahead.drain(..count).map(claim).collect()
+    }
+}
+
+/// A claimed row.
+#[derive(Debug)]
+struct Row {
+    seq: i64,
+    held: Arc<Held>,
+}
+
+impl Handle for Row {
+    fn take_off(&self) -> Vec<Op> {
+        vec![Op::Dequeue(self.seq)]
+    }
+
+    fn put_back(&self, due_at: Timestamp) -> Option<Op> {
+        Some(Op::Requeue { seq: self.seq, due_at })
+    }
+
+    fn settle(&self) {
+        self.held.settle(self.seq);
+    }
+
+    fn give_back(&self) {
+        self.held.give_back(self.seq);
     }
 }
 
@@ -191,6 +217,15 @@ impl Queue for Embedded {
 
     fn nudge(&self) {
         self.held.changed.notify_one();
+    }
+
+    async fn report(&self, audit: Audit) -> Result<(), Error> {
+        let batch = Batch { expect: None, ops: vec![Op::Audit(Box::new(audit))] };
+        self.store.commit(Lane::Other, batch).await.map_err(Error::NotDurable)
+    }
+
+    fn condition(&self) -> Condition {
+        Condition { ok: true, detail: "embedded in the store".to_owned(), ..Condition::default() }
     }
 }
 

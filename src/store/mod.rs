@@ -4,10 +4,13 @@
 //! transaction or not at all. A batch about a person carries the revision it was decided on; a late writer is refused
 //! (`Error::Conflict`), which is the fencing of contract §13.3. Nothing above this module knows SQL.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 pub mod sqlite;
 
@@ -24,6 +27,12 @@ pub enum Error {
     /// Somebody else wrote this person since the batch was decided: load again and decide anew.
     #[error("the state of {0} changed meanwhile")]
     Conflict(Identity),
+    /// The writer's lease has ended (contract §13.3): its work goes on elsewhere, it must start over as a new epoch.
+    #[error("the lease of this worker has ended; its work goes on under another one")]
+    Fenced,
+    /// `TakeSignal` of a signal that was taken in before.
+    #[error("signal {0} was taken in before")]
+    Repeated(SignalId),
     /// The cap on revocations is reached; nothing of the batch was written.
     #[error("the blast radius of tenant {0} is reached")]
     OverBlastRadius(TenantName),
@@ -40,6 +49,9 @@ pub enum Error {
     /// The file is held by another `oust serve`, or has a schema newer than this binary.
     #[error("{0}")]
     Unusable(String),
+    /// A setting is not what the batch was decided on: read it again and decide anew.
+    #[error("the setting {0} changed meanwhile")]
+    Changed(String),
     /// The cursor of a page was not given out by this list.
     #[error("this is not a cursor of this list; start again without one")]
     BadCursor,
@@ -60,15 +72,21 @@ pub enum Lane {
     Other,
 }
 
+/// How long a lease lasts after it was taken or renewed (contract §13.3).
+pub const LEASE: Duration = Duration::from_secs(3);
+
 /// The process that holds leases: a new one at every start. Leases of older epochs of the embedded store are void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub i64);
 
-/// A batch about a person is applied only if the person's row still has this revision (0 = there is no row).
+/// A batch about a person is applied only if the person's row still has this revision (0 = there is no row), and only
+/// while the writer's lease lives.
 #[derive(Debug, Clone)]
 pub struct Expect {
     pub identity: Identity,
     pub revision: u64,
+    /// The worker that writes; `None` for a process that holds no lease (a decision, an operator).
+    pub epoch: Option<Epoch>,
 }
 
 /// One transaction.
@@ -88,7 +106,25 @@ pub enum Op {
         seq: i64,
         due_at: Timestamp,
     },
+    /// A signal off the queue: fails the batch as `Repeated` if it was taken in before (a broker delivers again what
+    /// was committed and not yet acknowledged).
+    TakeSignal(Box<SignalRow>),
+    /// Inserts or replaces by id.
     PutSignal(Box<SignalRow>),
+    /// Keeps the body of a delivery that came over a broker; an existing row is left alone.
+    PutDelivery(Box<Delivery>),
+    /// Lays a signal before the worker that holds this person; the person's revision must change in the same batch.
+    Forward {
+        identity: Identity,
+        signal: Box<Signal>,
+    },
+    /// A forwarded signal was taken in.
+    DropForwarded(SignalId),
+    /// The browser of a task's recipient was there.
+    Seen {
+        task: TaskId,
+        at: Timestamp,
+    },
     /// Late knowledge about a signal: its outcome, case and run.
     Outcome {
         signal: SignalId,
@@ -143,6 +179,12 @@ pub enum Op {
         key: String,
         value: Value,
     },
+    /// Writes a setting only if it is still `was`; otherwise the batch fails as `Changed`.
+    SwapSetting {
+        key: String,
+        was: Option<Value>,
+        value: Value,
+    },
     DropSetting {
         key: String,
     },
@@ -176,11 +218,20 @@ pub struct PersonRow {
     pub watch_at: Option<Timestamp>,
 }
 
+/// Who works on a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    pub epoch: Epoch,
+    /// How long ago its lease ended; `None` while it lives. The embedded store knows no time here: an older epoch's
+    /// process is dead for certain.
+    pub ended: Option<Duration>,
+}
+
 /// A person as loaded, with everything of the open case.
 #[derive(Debug, Clone)]
 pub struct PersonRecord {
     pub revision: u64,
-    pub owner: Option<Epoch>,
+    pub owner: Option<Owner>,
     pub due_at: Option<Timestamp>,
     pub urgent: bool,
     pub watch_at: Option<Timestamp>,
@@ -189,6 +240,10 @@ pub struct PersonRecord {
     pub runs: Vec<(RunRow, Vec<Entry>)>,
     /// Every task of the open case, terminal ones included: steps read their answers from them.
     pub tasks: Vec<Task>,
+    /// Signals laid before whoever holds this person, oldest first.
+    pub forwarded: Vec<Signal>,
+    /// When the browsers of the tasks' recipients were last there.
+    pub seen: Vec<(TaskId, Timestamp)>,
 }
 
 /// What became of a signal.
@@ -251,6 +306,33 @@ pub struct RunRow {
     pub closed_at: Option<Timestamp>,
     /// `open`, `finished`, `stopped`, `cancelled`.
     pub state: String,
+}
+
+/// A delivery as a broker carried it, for the record.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub id: DeliveryId,
+    pub source: String,
+    pub tenant: TenantName,
+    pub received_at: Timestamp,
+    pub webhook_id: Option<String>,
+    pub body: bytes::Bytes,
+    /// SHA-256 (hex) of the body.
+    pub body_hash: String,
+    pub answer: Value,
+}
+
+/// What another process wrote that this one may want to look at: sent after the commit, may be lost or doubled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// This person was decided about, or a signal was laid before them.
+    Person(Identity),
+    /// Signals were put on the queue in the store.
+    Queue,
+    /// A pause, a release, or another setting.
+    Settings,
+    /// Hints were lost: look at everything.
+    Anything,
 }
 
 /// What a receiver hands over: one authenticated body and what was understood of it.
@@ -416,11 +498,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The person's row and the open case; `None` for a person never seen.
     async fn person(&self, identity: &Identity) -> Result<Option<PersonRecord>, Error>;
 
-    /// People that must be looked at and that nobody with a live lease holds: urgent first, then by due time.
-    async fn due_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error>;
+    /// Claims people that must be looked at and that nobody with a live lease holds: urgent first, then by due time.
+    /// Where several workers share a store they are `me`'s afterwards, and nobody else is given them.
+    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error>;
 
-    /// Signals whose naming is due.
-    async fn due_waiting(&self, now: Timestamp, limit: u32) -> Result<Vec<Waiting>, Error>;
+    /// Everybody `me` holds, with the revision of the row: what memory knows otherwise was changed by another process.
+    async fn held(&self, me: Epoch) -> Result<Vec<(Identity, u64)>, Error>;
+
+    /// Claims signals whose naming is due; given again only when `me`'s lease has ended, or to `me` itself.
+    async fn due_waiting(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Waiting>, Error>;
 
     /// People of a tenant whose sign-ins are watched, with the documents; at most `limit`, due ones first.
     async fn watched(&self, tenant: &TenantName, now: Timestamp, limit: u32) -> Result<Vec<(Identity, Value)>, Error>;
@@ -459,17 +545,30 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn token_by_hash(&self, hash: &str, now: Timestamp) -> Result<Option<Token>, Error>;
     async fn figures(&self, now: Timestamp) -> Result<Figures, Error>;
 
-    /// A number that changes when another process wrote the file (`PRAGMA data_version`); cheap.
+    /// A number that changes when another process wrote what workers must notice (the embedded file: anything; a shared
+    /// database: pause and releases); cheap.
     async fn stamp(&self) -> Result<i64, Error>;
 
-    /// Starts a new epoch and takes the lock of the embedded store; `serve` calls it once.
+    /// Starts a new epoch with a lease of `LEASE`. The embedded store takes its lock, once for the process.
     ///
     /// # Errors
-    /// `Unusable` when another `serve` holds it.
+    /// `Unusable` when another `serve` holds the embedded store.
     async fn begin_epoch(&self) -> Result<Epoch, Error>;
 
-    /// True when leases of other epochs are void for certain (embedded: the lock file says so).
-    fn orphans_are_certain(&self) -> bool;
+    /// True where several workers may share the store. False: an older epoch is dead for certain (the lock file says so).
+    fn is_shared(&self) -> bool;
+
+    /// Renews the lease for another `LEASE`; false when it had ended: it never lives again.
+    async fn renew(&self, me: Epoch) -> Result<bool, Error>;
+
+    /// Ends the lease now, so that others need not wait for what `me` held; a hint of a clean stop.
+    async fn end_epoch(&self, me: Epoch) -> Result<(), Error>;
+
+    /// Takes or keeps a duty that one worker at a time does (`watch`, `clocks`, …); false while another live lease has it.
+    async fn lead(&self, duty: &str, me: Epoch) -> Result<bool, Error>;
+
+    /// What other processes wrote, from now on.
+    fn hints(&self) -> broadcast::Receiver<Hint>;
 
     /// Every table as text with ids and instants as they are, for tests that compare whole stores.
     async fn picture(&self) -> Result<String, Error>;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tracing::{Span, debug, error, info, info_span, warn};
 
 use super::Telemetry;
-use super::metrics::{ByAction, ByActionOnly, ByHop, ByOperation, ByOperationOnly, ByReason, BySource, ByState};
+use super::metrics::{
+    ByAction, ByActionOnly, ByDuty, ByHop, ByOperation, ByOperationOnly, ByReason, BySource, ByState,
+};
 use crate::domain::{CaseId, DeliveryId, Identity, RunId, Signal};
 
 /// An accepted revoke, with the two clocks apart (law 12).
@@ -243,16 +245,24 @@ impl Telemetry {
         );
     }
 
-    /// Another worker took over while this one worked.
-    pub fn lease_lost(&self, identity: &Identity, fence: u64) {
-        self.0.leases_lost.inc();
-        warn!(tenant.name = %identity.tenant, identity.id = %identity.object_id, fence, "lease lost");
-    }
-
     /// A store operation failed; logged here, where it is handled.
     pub fn store_error(&self, operation: &'static str, problem: &(dyn Error + 'static)) {
         self.0.store_errors.get_or_create(&ByOperationOnly::of(operation)).inc();
         error!(operation, error = problem, "store operation failed");
+    }
+
+    /// Whether this process does a duty that one process at a time does.
+    pub fn leads(&self, duty: &'static str, leads: bool) {
+        let was = self.0.leads.get_or_create(&ByDuty::of(duty)).set(i64::from(leads));
+        if was != i64::from(leads) {
+            tracing::info!(duty, leads, "a duty changed hands");
+        }
+    }
+
+    /// This worker's lease ended before it was renewed: its work goes on under another.
+    pub fn lease_lost(&self, epoch: i64) {
+        self.0.leases_lost.inc();
+        tracing::warn!(epoch, "the lease of this worker has ended; what it held goes on elsewhere, and it starts over");
     }
 
     /// How far the audit chain is behind.

@@ -43,6 +43,7 @@ labels! {
     ByReason { reason }
     ByTenant { tenant }
     ByHop { hop }
+    ByDuty { duty }
 }
 
 /// From receipt (or call) to the answer.
@@ -80,6 +81,7 @@ pub(super) struct Metrics {
     pub(super) break_glass_group_age: Family<ByTenant, Seconds>,
     pub(super) parked: Family<ByReason, Counter>,
     pub(super) leases_lost: Counter,
+    pub(super) leads: Family<ByDuty, Gauge>,
     pub(super) store_errors: Family<ByOperationOnly, Counter>,
     pub(super) watch_hits: Counter,
     pub(super) canary_age: Seconds,
@@ -131,6 +133,7 @@ impl Metrics {
             watch_hits: add(r, "watch_hits", "Sign-ins of the thief after a revoke", Counter::default()),
             canary_age: add(r, "canary_age_seconds", "Since the last canary came through", Seconds::default()),
             canaries_lost: add(r, "canaries_lost", "Canaries that did not come through", Family::default()),
+            leads: add(r, "leads", "1 where this process does a duty for all", Family::default()),
             audit_lag: add(r, "audit_lag_seconds", "Age of the oldest unchained audit record", Seconds::default()),
             registry,
         }

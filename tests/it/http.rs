@@ -21,9 +21,9 @@ use jiff::{SignedDuration, Timestamp};
 use oust::config::{self, Environment};
 use oust::domain::TokenId;
 use oust::http::{self, Check, Limits, Parts, Readiness, State};
-use oust::queue::{self, Claim, Embedded, Queue};
+use oust::queue::{self, Claim, Condition, Embedded, Queue};
 use oust::store::sqlite::{Options, Sqlite};
-use oust::store::{Acceptance, Batch, Filter, Lane, Op, Page, Receipt, Store, Token};
+use oust::store::{Acceptance, Audit, Batch, Filter, Lane, Op, Page, Receipt, Store, Token};
 use oust::telemetry::Telemetry;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -104,6 +104,14 @@ impl Queue for Gate {
 
     fn nudge(&self) {
         self.inner.nudge();
+    }
+
+    async fn report(&self, audit: Audit) -> Result<(), queue::Error> {
+        self.inner.report(audit).await
+    }
+
+    fn condition(&self) -> Condition {
+        self.inner.condition()
     }
 }
 

@@ -30,7 +30,9 @@ impl Person {
             StepState::Todo | StepState::Ready { .. } => true,
             StepState::Backoff { retry_at, .. } => *retry_at <= around.now,
             StepState::Unknown { verify_at, .. } => verify_at.is_some_and(|at| at <= around.now),
-            StepState::Intended { settle_by, .. } => around.orphans_are_certain || *settle_by <= around.now,
+            StepState::Intended { key, settle_by, .. } => {
+                around.unsent.contains(key) || around.orphans.may_be_judged(step, *settle_by, around.now)
+            }
             StepState::Parked { reason, at, .. } => {
                 !Parking::needs_release(reason) || around.guard.released_at.is_some_and(|released| released >= *at)
             }
@@ -88,7 +90,7 @@ impl Person {
                     "oust stopped while this call was open; its outcome is being verified.",
                 )
             };
-            let verify_at = Some((*settle_by).max(around.now));
+            let verify_at = Some(around.orphans.quiet_at(step, *settle_by).max(around.now));
             out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });
             self.task_unknown(run, &step.id, around, out);
             return self.record(out, around.now, run, Event::Unknown { step: step.id.clone(), fault, verify_at });

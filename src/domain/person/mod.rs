@@ -12,7 +12,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -24,7 +24,7 @@ use super::guard;
 use super::identity::Identity;
 use super::ids::{CaseId, RunId, SignalId, TaskId};
 use super::ledger::EffectKey;
-use super::plan::{Plan, StepId};
+use super::plan::{Phase, Plan, Step, StepId};
 use super::run::{Entry, Event, Illegal, Mode, Run};
 use super::signal::{Kind, Risk};
 use super::task::{self, Policy, Task};
@@ -208,6 +208,41 @@ impl Default for Rules {
     }
 }
 
+/// When a call that nobody reported about cannot be under way any more (contract §13.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphans {
+    /// Whoever made it is dead for certain, and with it the call (embedded store: the lock file says so).
+    Dead,
+    /// Whoever made it lost its lease then: the call may last for its own deadline from there on.
+    LeaseEnded(Timestamp),
+    /// It was made under the lease that still lives: the intent's own bound counts.
+    Ours,
+}
+
+impl Orphans {
+    /// From when on no call of such an intent can be under way.
+    fn quiet_at(self, step: &Step, settle_by: Timestamp) -> Timestamp {
+        let deadline = SignedDuration::from_millis(i64::try_from(step.timeout_ms).unwrap_or(i64::MAX / 4));
+        match self {
+            Self::LeaseEnded(at) => settle_by.max(at + deadline),
+            Self::Dead | Self::Ours => settle_by,
+        }
+    }
+
+    /// True when an intent of `step` that must be settled by `settle_by` may be judged. Containment is repeated as soon
+    /// as its worker is gone: a second revoke does no harm.
+    fn may_be_judged(self, step: &Step, settle_by: Timestamp, now: Timestamp) -> bool {
+        let contains = step.phase == Phase::Contain || step.follows.is_some();
+        match self {
+            Self::Dead => true,
+            // Of what must not be repeated the doubt is recorded at once; it is looked at when all is quiet.
+            Self::LeaseEnded(_) if contains || !step.idempotent => true,
+            Self::LeaseEnded(_) => now >= self.quiet_at(step, settle_by),
+            Self::Ours => now >= settle_by,
+        }
+    }
+}
+
 /// Everything outside the person that a decision looks at.
 pub struct Around<'a> {
     pub now: Timestamp,
@@ -220,8 +255,10 @@ pub struct Around<'a> {
     pub prepared: &'a BTreeMap<(RunId, StepId), Value>,
     /// When the browser of a task's recipient was last seen.
     pub presence: &'a dyn Fn(TaskId) -> Option<Timestamp>,
-    /// Intents of other processes are void for certain (embedded store).
-    pub orphans_are_certain: bool,
+    /// What an intent without a result, that this lane is not performing, means.
+    pub orphans: Orphans,
+    /// Keys of intents whose commit was answered by an error: if they are in the journal, they were never sent.
+    pub unsent: &'a HashSet<EffectKey>,
     /// Draws ids; the ground draws none itself.
     pub mint: &'a dyn Fn() -> Uuid,
 }

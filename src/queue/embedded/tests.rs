@@ -89,9 +89,9 @@ impl Stage {
 
     async fn settle(&self, claims: Vec<Claim>) {
         for claim in claims {
-            let ops = claim.dequeue().into_iter().collect();
+            let ops = claim.take_off();
             self.store.commit(Lane::Containment, Batch { expect: None, ops }).await.expect("commits");
-            claim.done().await;
+            claim.done();
         }
     }
 
@@ -141,7 +141,7 @@ async fn a_signal_put_back_comes_again_at_its_time_and_new_ones_pass_it() {
     let ops = claims.iter().filter_map(|claim| claim.requeue(later)).collect();
     stage.store.commit(Lane::Other, Batch { expect: None, ops }).await.expect("commits");
     for claim in claims {
-        claim.done().await;
+        claim.done();
     }
     let passing = stage.claim(10).await;
     assert_eq!(numbers(&passing), [2]);
@@ -193,7 +193,7 @@ async fn a_claim_settled_without_its_transaction_is_not_lost() {
     let stage = stage(still);
     stage.accept(1..=2).await;
     for claim in stage.claim(2).await {
-        claim.done().await;
+        claim.done();
     }
     let mut again = stage.claim(2).await;
     if again.len() < 2 {

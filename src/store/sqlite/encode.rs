@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::failure::plain;
 use super::sql;
 use crate::domain::task::Task;
-use crate::domain::{Identity, TenantName};
+use crate::domain::{Identity, SignalId, TenantName};
 use crate::store::{
-    Acceptance, Batch, Buried, BuriedState, Cap, Error, Expect, Op, PersonRow, SignalOutcome, SignalRow,
+    Acceptance, Batch, Buried, BuriedState, Cap, Delivery, Error, Expect, Op, PersonRow, SignalOutcome, SignalRow,
 };
 
 /// One statement, its values, and what must be true of it.
@@ -37,6 +37,8 @@ pub(super) enum Wants {
 pub(super) enum Refusal {
     Conflict(Identity),
     OverBlastRadius(TenantName),
+    Repeated(SignalId),
+    Changed(String),
     Settled(&'static str),
 }
 
@@ -45,6 +47,8 @@ impl Refusal {
         match self {
             Self::Conflict(identity) => Error::Conflict(identity.clone()),
             Self::OverBlastRadius(tenant) => Error::OverBlastRadius(tenant.clone()),
+            Self::Repeated(signal) => Error::Repeated(*signal),
+            Self::Changed(key) => Error::Changed(key.clone()),
             Self::Settled(text) => plain("a batch", text),
         }
     }
@@ -129,7 +133,8 @@ fn refusal(person: Option<&Identity>, otherwise: &'static str) -> Refusal {
 }
 
 fn expectation(expect: Expect) -> Statement {
-    let Expect { identity, revision } = expect;
+    // The lock file keeps a second worker out: here the revision alone is the fence.
+    let Expect { identity, revision, epoch: _ } = expect;
     let (tenant, object_id) = (identity.tenant.to_string(), identity.object_id.to_string());
     if revision == 0 {
         statement!(sql::PERSON_ANY, [tenant, object_id], Wants::Absent(Refusal::Conflict(identity)))
@@ -143,7 +148,21 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
     let statement = match op {
         Op::Dequeue(seq) => statement!(sql::DEQUEUE, [seq]),
         Op::Requeue { seq, due_at } => statement!(sql::REQUEUE, [seq, micros(due_at)]),
-        Op::PutSignal(row) => signal(&row)?,
+        Op::TakeSignal(row) => signal(sql::TAKE_SIGNAL, &row, Wants::OneRow(Refusal::Repeated(row.signal.id)))?,
+        Op::PutSignal(row) => signal(sql::PUT_SIGNAL, &row, Wants::Nothing)?,
+        Op::PutDelivery(delivery) => put_delivery(&delivery)?,
+        Op::Forward { identity, signal } => statement!(
+            sql::FORWARD,
+            [
+                signal.id.to_string(),
+                identity.tenant.to_string(),
+                identity.object_id.to_string(),
+                micros(signal.received_at),
+                json("a forwarded signal", &signal)?,
+            ]
+        ),
+        Op::DropForwarded(signal) => statement!(sql::DROP_FORWARDED, [signal.to_string()]),
+        Op::Seen { task, at } => statement!(sql::SEEN, [task.to_string(), micros(at)]),
         Op::Outcome { signal, outcome } => outcome_of(signal.to_string(), &outcome)?,
         Op::PutPlan { hash, json } => statement!(sql::PUT_PLAN, [hash, json]),
         Op::PutPerson(row) => put_person(&row)?,
@@ -216,6 +235,14 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
         ),
         Op::DropWaiting(signal) => statement!(sql::DROP_WAITING, [signal.to_string()]),
         Op::PutSetting { key, value } => statement!(sql::PUT_SETTING, [key, json("a setting", &value)?]),
+        Op::SwapSetting { key, was, value } => {
+            let wants = Wants::OneRow(Refusal::Changed(key.clone()));
+            let value = json("a setting", &value)?;
+            match was {
+                Some(was) => statement!(sql::SWAP_SETTING, [key, value, json("a setting", &was)?], wants),
+                None => statement!(sql::NO_SETTING, [key, value], wants),
+            }
+        }
         Op::DropSetting { key } => statement!(sql::DROP_SETTING, [key]),
         Op::PutToken(token) => statement!(
             sql::PUT_TOKEN,
@@ -235,10 +262,26 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
     Ok(())
 }
 
-fn signal(row: &SignalRow) -> Result<Statement, Error> {
+fn put_delivery(delivery: &Delivery) -> Result<Statement, Error> {
+    Ok(statement!(
+        sql::PUT_DELIVERY,
+        [
+            delivery.id.to_string(),
+            delivery.source.clone(),
+            delivery.tenant.to_string(),
+            micros(delivery.received_at),
+            delivery.webhook_id.clone(),
+            delivery.body_hash.clone(),
+            json("an answer", &delivery.answer)?,
+            delivery.body.to_vec(),
+        ]
+    ))
+}
+
+fn signal(sql: &'static str, row: &SignalRow, wants: Wants) -> Result<Statement, Error> {
     let identity = row.identity.as_ref();
     Ok(statement!(
-        sql::PUT_SIGNAL,
+        sql,
         [
             row.signal.id.to_string(),
             row.signal.source.clone(),
@@ -250,7 +293,8 @@ fn signal(row: &SignalRow) -> Result<Statement, Error> {
             row.outcome.case.map(|case| case.to_string()),
             json("a signal", &row.outcome)?,
             json("a signal", &row.signal)?,
-        ]
+        ],
+        wants
     ))
 }
 

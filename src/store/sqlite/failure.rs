@@ -62,6 +62,9 @@ pub(super) fn plain(what: &'static str, text: &str) -> Error {
 pub(super) fn again(error: &Error) -> Error {
     match error {
         Error::Conflict(identity) => Error::Conflict(identity.clone()),
+        Error::Fenced => Error::Fenced,
+        Error::Repeated(signal) => Error::Repeated(*signal),
+        Error::Changed(key) => Error::Changed(key.clone()),
         Error::OverBlastRadius(tenant) => Error::OverBlastRadius(tenant.clone()),
         Error::CannotPersist(text) => Error::CannotPersist(text.clone()),
         Error::Corrupt { what, source } => {

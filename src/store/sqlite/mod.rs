@@ -19,12 +19,14 @@ mod writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 use self::apply::{Done, Work};
 use self::failure::plain;
@@ -37,8 +39,8 @@ use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, TaskId, TenantName};
 use crate::store::{
-    Acceptance, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Lane, Listed, Page, PersonRecord, Queued,
-    Receipt, RunRow, SignalRowBrief, Store, Token, Waiting,
+    Acceptance, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page, PersonRecord,
+    Queued, Receipt, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
 /// How to open the file.
@@ -58,6 +60,10 @@ pub struct Sqlite {
     lanes: Arc<Lanes>,
     writer: Option<JoinHandle<()>>,
     lock: Mutex<Option<File>>,
+    /// The epoch this process began; -1 before.
+    epoch: AtomicI64,
+    /// Kept open; other processes are noticed by the file's stamp instead.
+    hints: broadcast::Sender<Hint>,
 }
 
 impl Sqlite {
@@ -87,7 +93,15 @@ impl Sqlite {
             writer.map(|writer| std::thread::Builder::new().name("store-write".to_owned()).spawn(|| writer.work()));
         let writer =
             writer.transpose().map_err(|error| Error::Backend { what: "the writer", source: Box::new(error) })?;
-        Ok(Arc::new(Self { path, readers, lanes, writer, lock: Mutex::new(None) }))
+        Ok(Arc::new(Self {
+            path,
+            readers,
+            lanes,
+            writer,
+            lock: Mutex::new(None),
+            epoch: AtomicI64::new(-1),
+            hints: broadcast::Sender::new(1),
+        }))
     }
 
     async fn write(&self, lane: Lane, weight: usize, work: Work) -> Result<Done, Error> {
@@ -151,15 +165,19 @@ impl Store for Sqlite {
     }
 
     async fn person(&self, identity: &Identity) -> Result<Option<PersonRecord>, Error> {
-        let identity = identity.clone();
-        self.readers.read(For::Containment, move |conn| people::person(conn, &identity)).await
+        let (identity, me) = (identity.clone(), Epoch(self.epoch.load(Ordering::Relaxed)));
+        self.readers.read(For::Containment, move |conn| people::person(conn, &identity, me)).await
     }
 
-    async fn due_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error> {
+    async fn held(&self, me: Epoch) -> Result<Vec<(Identity, u64)>, Error> {
+        self.readers.read(For::General, move |conn| people::held(conn, me)).await
+    }
+
+    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error> {
         self.readers.read(For::Containment, move |conn| people::due(conn, now, me, limit)).await
     }
 
-    async fn due_waiting(&self, now: Timestamp, limit: u32) -> Result<Vec<Waiting>, Error> {
+    async fn due_waiting(&self, now: Timestamp, _: Epoch, limit: u32) -> Result<Vec<Waiting>, Error> {
         let found = self.readers.read(For::General, move |conn| queue::waiting(conn, now, limit)).await?;
         self.bury(found.bad).await;
         Ok(found.good)
@@ -273,11 +291,29 @@ impl Store for Sqlite {
         let file = lock::take(&self.path)?;
         let epoch = self.number(Work::Epoch).await?;
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+        self.epoch.store(epoch, Ordering::Relaxed);
         Ok(Epoch(epoch))
     }
 
-    fn orphans_are_certain(&self) -> bool {
-        true
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The lock ends with the process, and nobody else can have it before.
+    async fn renew(&self, me: Epoch) -> Result<bool, Error> {
+        Ok(self.epoch.load(Ordering::Relaxed) == me.0)
+    }
+
+    async fn end_epoch(&self, _: Epoch) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn lead(&self, _: &str, me: Epoch) -> Result<bool, Error> {
+        self.renew(me).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.hints.subscribe()
     }
 
     async fn picture(&self) -> Result<String, Error> {

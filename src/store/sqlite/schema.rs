@@ -16,7 +16,8 @@ use crate::store::Error;
 const APPLICATION_ID: i64 = 0x6f75_7374;
 
 /// In order; the position plus one is the `user_version` after it.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_workers.sql")];
 
 /// How long a statement waits for another process's short transaction.
 const BUSY: Duration = Duration::from_secs(5);
@@ -205,7 +206,7 @@ mod tests {
         let error = migrate(Path::new("oust.db"), &mut conn).expect_err("newer");
         assert_eq!(
             error.to_string(),
-            "oust.db has schema 99, this oust knows up to 1; run the newer oust that wrote it"
+            "oust.db has schema 99, this oust knows up to 2; run the newer oust that wrote it"
         );
     }
 

@@ -28,6 +28,8 @@ statements! {
     INSERT_DELIVERY = "INSERT INTO deliveries (id, source, tenant, received_at, webhook_id, body_hash, answer, body) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     DELIVERY_BODY = "SELECT body FROM deliveries WHERE id = ?1";
+    PUT_DELIVERY = "INSERT INTO deliveries (id, source, tenant, received_at, webhook_id, body_hash, answer, body) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
     ENQUEUE = "INSERT INTO queue (signal, received_at, doc) VALUES (?1, ?2, ?3)";
     DEQUEUE = "DELETE FROM queue WHERE seq = ?1";
     REQUEUE = "UPDATE queue SET due_at = ?2 WHERE seq = ?1";
@@ -55,6 +57,8 @@ statements! {
         object_id = excluded.object_id, content = excluded.content, received_at = excluded.received_at, \
         first_of_content = excluded.first_of_content, case_id = excluded.case_id, outcome = excluded.outcome, \
         doc = excluded.doc";
+    TAKE_SIGNAL = "INSERT INTO signals (id, source, tenant, object_id, content, received_at, first_of_content, case_id, \
+        outcome, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING";
     OUTCOME = "UPDATE signals SET outcome = ?2, case_id = ?3 WHERE id = ?1";
     FIRST_OF_CONTENT = "SELECT id, outcome FROM signals INDEXED BY signals_first WHERE first_of_content = 1 \
         AND source = ?1 AND tenant = ?2 AND object_id = ?3 AND content = ?4 AND received_at >= ?5 \
@@ -62,6 +66,14 @@ statements! {
     SIGNAL = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals WHERE id = ?1";
     SIGNALS_OF_CASE = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals \
         WHERE case_id = ?1 ORDER BY received_at, id";
+
+    // Signals laid before another worker; browsers.
+    FORWARD = "INSERT INTO forwarded (signal, tenant, object_id, received_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
+        ON CONFLICT (signal) DO NOTHING";
+    DROP_FORWARDED = "DELETE FROM forwarded WHERE signal = ?1";
+    FORWARDED = "SELECT signal, doc FROM forwarded WHERE tenant = ?1 AND object_id = ?2 ORDER BY received_at, signal";
+    SEEN = "INSERT INTO seen (task, at) VALUES (?1, ?2) ON CONFLICT (task) DO UPDATE SET at = excluded.at";
+    SEEN_AT = "SELECT at FROM seen WHERE task = ?1";
 
     // Plans, people.
     PUT_PLAN = "INSERT INTO plans (hash, doc) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING";
@@ -76,6 +88,7 @@ statements! {
     OPEN_CASE = "SELECT id FROM cases WHERE tenant = ?1 AND object_id = ?2 AND closed_at IS NULL";
     DUE_PEOPLE = "SELECT tenant, object_id FROM people INDEXED BY people_due WHERE urgent = ?1 AND due_at <= ?2 \
         AND owner IS NOT ?3 ORDER BY due_at LIMIT ?4";
+    HELD_PEOPLE = "SELECT tenant, object_id, revision FROM people INDEXED BY people_held WHERE owner = ?1";
     WATCHED = "SELECT tenant, object_id, doc FROM people INDEXED BY people_watched WHERE tenant = ?1 \
         AND watch_at IS NOT NULL ORDER BY watch_at LIMIT ?2";
 
@@ -149,6 +162,8 @@ statements! {
         LIMIT ?3 + 1)) <= ?3";
     PRUNE_REVOCATIONS = "DELETE FROM revocations WHERE tenant = ?1 AND at < ?2";
     PUT_SETTING = "INSERT INTO settings (key, doc) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc";
+    NO_SETTING = "INSERT INTO settings (key, doc) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING";
+    SWAP_SETTING = "UPDATE settings SET doc = ?2 WHERE key = ?1 AND doc = ?3";
     DROP_SETTING = "DELETE FROM settings WHERE key = ?1";
     SETTING = "SELECT key, doc FROM settings WHERE key = ?1";
     PUT_TOKEN = "INSERT INTO tokens (id, name, hash, scopes, created_at, expires_at, revoked_at) \

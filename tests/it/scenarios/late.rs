@@ -6,7 +6,7 @@ use oust::domain::{Finding, SignalId};
 use oust::sources::auth::ClientState;
 use oust::sources::graph_notifications::{self, Trust};
 use oust::sources::{ArmWorkspace, Context, microsoft};
-use oust::store::Store;
+use oust::store::{Epoch, Store};
 use oust::twin::{NewDetection, NewIncident, Raised, Special};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ async fn looks(app: &App, signal: SignalId, minutes: &[i64]) {
         let before = asked(app);
         let looked = async || asked(app) > before || outcome(app, signal).await["word"] != "waiting";
         eventually(app, "the next look", looked).await;
-        let due = async || app.store.due_waiting(app.clock.now(), 10).await.expect("a read");
+        let due = async || app.store.due_waiting(app.clock.now(), Epoch(1), 10).await.expect("a read");
         eventually(app, "the record of the look", async || due().await.is_empty()).await;
         app.idle().await;
     }

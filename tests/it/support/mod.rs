@@ -190,6 +190,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
         containment_slots: 64,
         other_slots: 64,
         lanes: 10_000,
+        works: true,
     };
     let engine = Engine::start(config, parts).await.expect("the store is free");
     engine.run();

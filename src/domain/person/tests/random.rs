@@ -89,9 +89,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn the_laws_hold_in_every_life_and_every_life_comes_to_rest(moves in moves(), certain in any::<bool>()) {
+    fn the_laws_hold_in_every_life_and_every_life_comes_to_rest(moves in moves(), orphans in 0..3_u8) {
         let mut world = World::new(Mode::Enforce);
-        world.orphans_are_certain = certain;
+        world.orphans = match orphans {
+            0 => Orphans::Dead,
+            1 => Orphans::LeaseEnded(world.now),
+            _ => Orphans::Ours,
+        };
         for played in &moves {
             play(&mut world, played);
         }

@@ -1,7 +1,7 @@
 //! One person, a store that keeps what `Output` says, and calls in flight. Every turn checks what must hold then.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -161,7 +161,7 @@ pub struct World {
     pub prepared: BTreeMap<(RunId, StepId), Value>,
     pub calls: Vec<Deed>,
     pub browser_here: bool,
-    pub orphans_are_certain: bool,
+    pub orphans: Orphans,
     pub minted: Cell<u128>,
     pub signals: u128,
     /// Every intent, in order: action, followed step's name, when.
@@ -196,7 +196,7 @@ impl World {
             prepared: BTreeMap::new(),
             calls: Vec::new(),
             browser_here: true,
-            orphans_are_certain: true,
+            orphans: Orphans::Dead,
             minted: Cell::new(1),
             signals: 0,
             intended: Vec::new(),
@@ -229,7 +229,8 @@ impl World {
             running: &self.running,
             prepared: &self.prepared,
             presence: &|_| here,
-            orphans_are_certain: self.orphans_are_certain,
+            orphans: self.orphans,
+            unsent: &HashSet::new(),
             mint: &mint,
         };
         let mut person = self.person.clone();

@@ -1,17 +1,24 @@
 //! Reads on the way to a containment: a person, the first of a content, who is due.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::super::encode::micros;
 use super::super::sql;
-use super::{all, column, desk, doc, one, parsed, snapshot, text};
+use super::{all, column, desk, doc, instant, one, parsed, snapshot, text};
+use crate::domain::task::Task;
 use crate::domain::{Identity, TenantName};
-use crate::store::{Epoch, Error, PersonRecord, SignalRowBrief};
+use crate::store::{Epoch, Error, Owner, PersonRecord, SignalRowBrief};
 
 /// The person's row and the open case, of one moment.
-pub(in super::super) fn person(conn: &Connection, identity: &Identity) -> Result<Option<PersonRecord>, Error> {
+pub(in super::super) fn person(
+    conn: &Connection,
+    identity: &Identity,
+    me: Epoch,
+) -> Result<Option<PersonRecord>, Error> {
     const WHAT: &str = "person";
     let key = (identity.tenant.to_string(), identity.object_id.to_string());
     snapshot(conn, |conn| {
@@ -33,15 +40,25 @@ pub(in super::super) fn person(conn: &Connection, identity: &Identity) -> Result
             ),
             None => (Vec::new(), Vec::new()),
         };
+        let forwarded = all(conn, "forwarded signal", sql::FORWARDED, params![key.0, key.1], |row| {
+            super::doc(row, 1, "signal", 0)
+        })?;
+        let mut seen = Vec::new();
+        for task in tasks.iter().map(|task: &Task| task.id) {
+            let at = one(conn, "browser", sql::SEEN_AT, params![task.to_string()], |row| instant(row, 0, "browser"))?;
+            seen.extend(at.map(|at| (task, at)));
+        }
         Ok(Some(PersonRecord {
             revision: u64::try_from(revision).unwrap_or_default(),
-            owner: owner.map(Epoch),
+            owner: owner.map(|epoch| Owner { epoch: Epoch(epoch), ended: (epoch != me.0).then_some(Duration::ZERO) }),
             due_at,
             urgent,
             watch_at,
             doc,
             runs,
             tasks,
+            forwarded,
+            seen,
         }))
     })
 }
@@ -65,6 +82,14 @@ pub(in super::super) fn due(conn: &Connection, now: Timestamp, me: Epoch, limit:
         }
     }
     Ok(found)
+}
+
+/// Everybody this epoch holds, with the revision of the row.
+pub(in super::super) fn held(conn: &Connection, me: Epoch) -> Result<Vec<(Identity, u64)>, Error> {
+    all(conn, "people held", sql::HELD_PEOPLE, params![me.0], |row| {
+        let revision: i64 = column(row, 2, "person")?;
+        Ok((identity(row)?, revision.unsigned_abs()))
+    })
 }
 
 /// People whose sign-ins are watched, soonest first.
