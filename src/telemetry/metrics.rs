@@ -140,7 +140,12 @@ impl Metrics {
             canaries_lost: add(r, "canaries_lost", "Canaries that did not come through", Family::default()),
             leads: add(r, "leads", "1 where this process does a duty for all", Family::default()),
             audit_lag: add(r, "audit_lag_seconds", "Age of the oldest unchained audit record", Seconds::default()),
-            broker_connected: add(r, "broker_connected", "1 while the connection to the broker is up", Family::default()),
+            broker_connected: add(
+                r,
+                "broker_connected",
+                "1 while the connection to the broker is up",
+                Family::default(),
+            ),
             broker_messages: add(r, "broker_messages", "Signals ready on the broker", Gauge::default()),
             spool_deliveries: add(r, "spool_deliveries", "Deliveries waiting on disk for the broker", Gauge::default()),
             spool_bytes: add(r, "spool_bytes", "What they weigh", Gauge::default()),

@@ -29,7 +29,10 @@ pub(super) type Make<S> = Box<dyn Fn(Arc<Live>) -> BoxFuture<'static, Result<S, 
 pub(super) enum State<S> {
     /// No attempt has ended yet.
     Dialling,
-    Down { since: Timestamp, why: String },
+    Down {
+        since: Timestamp,
+        why: String,
+    },
     Up(Arc<S>),
 }
 

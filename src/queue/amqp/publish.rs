@@ -38,10 +38,8 @@ impl Outlet {
     /// Opens the channel. The exchange must be there already.
     pub(super) async fn open(live: Arc<Live>, config: &Config) -> Result<Self, Error> {
         topology::look(&live, config).await?;
-        let broken = |error: lapin::Error| Error::Unreachable {
-            broker: config.endpoint.to_string(),
-            reason: words(&error),
-        };
+        let broken =
+            |error: lapin::Error| Error::Unreachable { broker: config.endpoint.to_string(), reason: words(&error) };
         let channel = live.connection.create_channel().await.map_err(broken)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broken)?;
         Ok(Self {
@@ -179,7 +177,11 @@ impl Outlet {
     pub(super) async fn hint(&self) {
         let (exchange, options) = (self.exchange.as_str().into(), BasicPublishOptions::default());
         let properties = lapin::BasicProperties::default().with_app_id("oust".into()).with_type("wake".into());
-        match self.channel.basic_publish(exchange, "wake".into(), options, b"{\"v\":1,\"kind\":\"wake\"}", properties).await {
+        match self
+            .channel
+            .basic_publish(exchange, "wake".into(), options, b"{\"v\":1,\"kind\":\"wake\"}", properties)
+            .await
+        {
             // The confirm must be taken off the books.
             Ok(confirm) => drop(tokio::time::timeout(Duration::from_secs(2), confirm).await),
             Err(error) => drop(self.failed(&error)),

@@ -202,7 +202,9 @@ impl Shelf {
             }
         }
         let mut taken = Vec::new();
-        if !state.dead_out && let Some(dead) = state.dead.pop_front() {
+        if !state.dead_out
+            && let Some(dead) = state.dead.pop_front()
+        {
             state.dead_out = true;
             taken.push(dead);
         } else {

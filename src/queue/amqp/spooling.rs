@@ -8,10 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::QueueError;
 use super::link::Link;
 use super::publish::{Outlet, Refusal};
 use super::wire::{self, Letter};
-use super::QueueError;
 use crate::store::sqlite::Spool;
 use crate::telemetry::Telemetry;
 

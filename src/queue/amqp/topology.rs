@@ -44,11 +44,8 @@ fn queues(config: &Config) -> [(&'static str, FieldTable); 3] {
         ("x-max-length", AMQPValue::LongLongInt(MOST_HINTS)),
         ("x-overflow", word("drop-head")),
     ]);
-    let buried = table(&[
-        quorum,
-        ("x-delivery-limit", AMQPValue::LongLongInt(NEVER)),
-        ("x-overflow", word("reject-publish")),
-    ]);
+    let buried =
+        table(&[quorum, ("x-delivery-limit", AMQPValue::LongLongInt(NEVER)), ("x-overflow", word("reject-publish"))]);
     // Where dead letters go is there before what sends them.
     [("buried", buried), ("signals", signals), ("wake", wake)]
 }

@@ -185,7 +185,8 @@ pub(super) fn letters(acceptance: &Acceptance) -> Result<Vec<Letter>, Unsendable
     let mut letters = Vec::with_capacity(acceptance.signals.len() + 1);
     if let Some(buried) = &acceptance.buried {
         // The text is the body once more.
-        let is_body = matches!(&buried.content, Value::String(text) if *text == String::from_utf8_lossy(&acceptance.body));
+        let is_body =
+            matches!(&buried.content, Value::String(text) if *text == String::from_utf8_lossy(&acceptance.body));
         let content = if is_body { Value::Null } else { buried.content.clone() };
         let part = BuriedPart { buried: Box::new(Buried { content, ..buried.clone() }), delivery: carried.clone() };
         letters.push(letter("buried", buried.id.to_string(), at, part)?);

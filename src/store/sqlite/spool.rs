@@ -21,7 +21,8 @@ use crate::store::Error;
 
 /// `ousp` in ASCII: marks the file as a spool of ours.
 const APPLICATION_ID: i64 = 0x6f75_7370;
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, bytes BLOB NOT NULL) STRICT";
+const CREATE: &str =
+    "CREATE TABLE IF NOT EXISTS spool (seq INTEGER PRIMARY KEY AUTOINCREMENT, bytes BLOB NOT NULL) STRICT";
 const PUT: &str = "INSERT INTO spool (bytes) VALUES (?1)";
 const FIRST: &str = "SELECT seq, bytes FROM spool ORDER BY seq LIMIT ?1";
 const REMOVE_TO: &str = "DELETE FROM spool WHERE seq <= ?1";
@@ -72,9 +73,8 @@ impl Spool {
         let lock = lock::take(&path)?;
         let conn = connect(&path)?;
         let figures = Arc::new(Figures::default());
-        let (rows, bytes): (i64, i64) = conn
-            .query_row(SUM, [], |row| Ok((row.get(0)?, row.get(1)?)))
-            .map_err(reading("the spool"))?;
+        let (rows, bytes): (i64, i64) =
+            conn.query_row(SUM, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(reading("the spool"))?;
         figures.rows.store(rows.unsigned_abs(), Ordering::Release);
         figures.bytes.store(bytes.unsigned_abs(), Ordering::Release);
         if rows > 0 {
@@ -273,7 +273,8 @@ impl Keeper {
 
     /// One transaction; what does not fit is refused, and the others are not.
     fn put(&mut self, group: Vec<(Vec<u8>, Reply<()>)>) {
-        let (mut rows, mut bytes) = (self.figures.rows.load(Ordering::Acquire), self.figures.bytes.load(Ordering::Acquire));
+        let (mut rows, mut bytes) =
+            (self.figures.rows.load(Ordering::Acquire), self.figures.bytes.load(Ordering::Acquire));
         let mut fitting = Vec::with_capacity(group.len());
         for (delivery, reply) in group {
             let weight = u64::try_from(delivery.len()).unwrap_or(u64::MAX);
