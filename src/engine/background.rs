@@ -22,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(1_000);
 /// Another process' change (pause, resume) is noticed within 250 ms (contract §13.3).
 const STAMP_EVERY: Duration = Duration::from_millis(200);
 const MANY: u32 = 256;
+/// When there was more than one look takes.
+const SOON: Duration = Duration::from_millis(50);
 
 pub(super) fn spawn(inner: &Arc<Inner>) {
     let parked = Arc::clone(inner);
@@ -103,6 +105,15 @@ async fn queue(inner: Arc<Inner>) {
         };
         let Ok(room) = room else { return };
         drop(room);
+        if inner.era().ended.is_cancelled() {
+            // Nothing may be taken in before there is a lease again.
+            tokio::select! {
+                () = inner.begun.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = inner.stop.cancelled() => return,
+            }
+            continue;
+        }
         let free = inner.lane_room.available_permits().clamp(1, MANY as usize);
         let claims = tokio::select! {
             claims = inner.queue.claim(free) => claims,
@@ -136,8 +147,14 @@ async fn due(inner: Arc<Inner>) {
         if inner.is_dead() {
             return;
         }
+        let mut pause = LOOK_EVERY;
         match look(&inner).await {
-            Ok(()) => failures = 0,
+            Ok(found) => {
+                failures = 0;
+                if found >= MANY as usize {
+                    pause = SOON;
+                }
+            }
             Err(error) => {
                 inner.telemetry.store_error("work.look", &error);
                 if inner.pause_after_failure(&mut failures).await.is_err() {
@@ -146,21 +163,23 @@ async fn due(inner: Arc<Inner>) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
             () = inner.due.notified() => {}
             () = inner.stop.cancelled() => return,
         }
     }
 }
 
-/// Claims due people and waiting signals, urgent ones first.
-pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
+/// Claims due people and waiting signals, urgent ones first; gives how many people.
+pub(super) async fn look(inner: &Arc<Inner>) -> Result<usize, store::Error> {
     let now = inner.now();
     let era = inner.era();
     if era.ended.is_cancelled() {
-        return Ok(());
+        return Ok(0);
     }
-    for identity in inner.store.claim_people(now, era.epoch, MANY).await? {
+    let people = inner.store.claim_people(now, era.epoch, MANY).await?;
+    let found = people.len();
+    for identity in people {
         // Where they were claimed just now, the lane must know; elsewhere it knows what is due.
         if !inner.store.is_shared() && lock(&inner.lanes).contains_key(&identity) {
             continue;
@@ -175,7 +194,7 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
             Box::pin(work.take_in(Held::waiting(waiting, asking), None)).await;
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 /// A person whose lane ended badly is still marked as ours: nobody else looks after them. One that another process

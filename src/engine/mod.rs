@@ -168,6 +168,8 @@ pub(crate) struct Inner {
     works: bool,
     /// Duties this worker does for all.
     leading: Mutex<HashSet<&'static str>>,
+    /// Another era began.
+    begun: Notify,
     /// Work may have become due.
     due: Notify,
     stop: CancellationToken,
@@ -223,6 +225,7 @@ impl Engine {
             era: RwLock::new(lease::none()),
             works: config.works,
             leading: Mutex::default(),
+            begun: Notify::new(),
             due: Notify::new(),
             stop: CancellationToken::new(),
             killed: CancellationToken::new(),
@@ -315,7 +318,7 @@ impl Engine {
     /// # Errors
     /// The store could not be read.
     pub async fn look(&self) -> Result<(), store::Error> {
-        background::look(&self.inner).await
+        background::look(&self.inner).await.map(drop)
     }
 
     /// Reads the sign-ins of every watched tenant once, now.
