@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::decide::release_key;
 use super::intake::{Asking, Held};
 use super::lane::Message;
-use super::{Inner, lock, watch};
+use super::{Inner, lock, poll, watch};
 use crate::domain::task::{Event, Kind};
 use crate::graph::Terms;
 use crate::store::{self, Batch, Filter, Hint, Lane as Priority, Op, Page};
@@ -26,6 +26,27 @@ const MANY: u32 = 256;
 const SOON: Duration = Duration::from_millis(50);
 
 pub(super) fn spawn(inner: &Arc<Inner>) {
+    if inner.works || inner.polls {
+        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { duties(&inner).await }.boxed()));
+        for tenant in inner.tenants.values() {
+            let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
+            inner.tasks.spawn(async move {
+                tokio::select! {
+                    _ = graph.warm() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+    if inner.polls {
+        poll::spawn(inner);
+    }
+    if inner.works {
+        spawn_work(inner);
+    }
+}
+
+fn spawn_work(inner: &Arc<Inner>) {
     let parked = Arc::clone(inner);
     inner.tasks.spawn(async move {
         // A pause or a storm may have ended while nobody was there to wake what it held.
@@ -36,7 +57,6 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     inner.tasks.spawn(queue(Arc::clone(inner)));
     inner.tasks.spawn(hints(Arc::clone(inner)));
     if inner.store.is_shared() {
-        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { duties(&inner).await }.boxed()));
         inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { swept(&inner).await }.boxed()));
     }
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
@@ -61,18 +81,10 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     inner
         .tasks
         .spawn(every(Arc::clone(inner), Duration::from_secs(60), |inner| async move { members(&inner).await }.boxed()));
-    for tenant in inner.tenants.values() {
-        let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
-        inner.tasks.spawn(async move {
-            tokio::select! {
-                _ = graph.warm() => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
 }
 
-async fn every(
+/// Does something again and again until the engine stops.
+pub(super) async fn every(
     inner: Arc<Inner>,
     period: Duration,
     work: impl Fn(Arc<Inner>) -> futures_util::future::BoxFuture<'static, ()> + Send + 'static,
@@ -247,11 +259,13 @@ async fn hints(inner: Arc<Inner>) {
 const WATCH: &str = "watch";
 const CLOCKS: &str = "clocks";
 const MEMBERS: &str = "members";
+pub(super) const POLL: &str = "poll";
 
 /// Takes or keeps the duties. What the last leader may have left undone is looked at at once.
 async fn duties(inner: &Arc<Inner>) {
     let era = inner.era();
-    for duty in [CLOCKS, WATCH, MEMBERS] {
+    let mine = [(CLOCKS, inner.works), (WATCH, inner.works), (MEMBERS, inner.works), (POLL, inner.polls)];
+    for duty in mine.into_iter().filter(|(_, mine)| *mine).map(|(duty, _)| duty) {
         let leads = match inner.store.lead(duty, era.epoch).await {
             Ok(leads) => leads && !era.ended.is_cancelled(),
             Err(error) => {
@@ -276,7 +290,7 @@ async fn duties(inner: &Arc<Inner>) {
 }
 
 /// One worker for itself leads everything.
-fn leads(inner: &Inner, duty: &str) -> bool {
+pub(super) fn leads(inner: &Inner, duty: &str) -> bool {
     !inner.store.is_shared() || lock(&inner.leading).contains(duty)
 }
 
