@@ -143,7 +143,7 @@ impl Running {
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
             clock: Arc::clone(clock),
-            ready: self.readiness(telemetry),
+            ready: self.readiness(telemetry, matches!(config.queue, QueueAt::Embedded)),
             covered,
             paused,
         }))
@@ -192,7 +192,7 @@ impl Running {
     }
 
     /// Looks at store and queue once a second, so that `/readyz` answers without waiting for them.
-    fn readiness(&self, telemetry: &Telemetry) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    fn readiness(&self, telemetry: &Telemetry, is_embedded: bool) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
         let healthy = Arc::new(AtomicBool::new(true));
         let problem = Arc::new(Mutex::new(None::<String>));
         let (store, queue, stop) = (self.store.clone(), Arc::clone(&self.queue), self.stop.clone());
@@ -219,7 +219,6 @@ impl Running {
             let detail = problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let ok = healthy.load(Ordering::Relaxed);
             let condition = queue.condition();
-            let is_embedded = condition.depth.is_none() && has_store;
             let mut checks = Vec::new();
             if has_store {
                 checks.push(Check { name: "store".into(), ok, detail });
