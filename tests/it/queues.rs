@@ -5,6 +5,7 @@ mod contract;
 mod hostile;
 mod spool;
 mod tls;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ enum Backend {
     /// In the store.
     Embedded,
     /// On the broker at this address.
-    Amqp(Config, Box<Behind>),
+    Amqp(Box<Config>, Box<Behind>),
 }
 
 /// A queue on a store of its own.
@@ -64,7 +65,7 @@ impl Stage {
         let config = rabbit::config_at(url);
         let queue = worker(&config, &store).await;
         let behind = Behind::open(&config, url).await;
-        Self { queue, backend: Backend::Amqp(config, Box::new(behind)), store, folder }
+        Self { queue, backend: Backend::Amqp(Box::new(config), Box::new(behind)), store, folder }
     }
 
     /// The same queue for another process: over a broker another connection, in the store there is but one.
