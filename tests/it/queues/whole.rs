@@ -4,6 +4,7 @@ use oust::domain::BuriedId;
 use oust::store::{Buried, BuriedState};
 use oust::twin::Twin;
 use serde_json::Value;
+use url::Url;
 
 use super::*;
 use crate::process::{Process, Site, client, detection};
@@ -14,6 +15,7 @@ use crate::support::{start_twin, until_async};
 struct Estate {
     config: Config,
     twin: Twin,
+    graph: Url,
     worker: Site,
     _working: Process,
 }
@@ -21,23 +23,23 @@ struct Estate {
 impl Estate {
     async fn open() -> Self {
         let config = rabbit::config();
-        let twin = start_twin(50).await;
-        let worker = site(&twin, &config, &config, "");
+        let (twin, graph) = start_twin(50).await;
+        let worker = site(&graph, &config, &config, "");
         let told = worker.said(&["migrate"], 0);
         assert!(told["broker"].as_str().is_some_and(|broker| !broker.contains(":guest@")), "{told}");
         let working = worker.spawn_as("worker");
-        Self { config, twin, worker, _working: working }
+        Self { config, twin, graph, worker, _working: working }
     }
 
     /// A receiver that reaches the broker at this address.
     fn receiver(&self, at: &Config, spool: &str) -> Site {
-        site(&self.twin, &self.config, at, spool)
+        site(&self.graph, &self.config, at, spool)
     }
 
     async fn contained(&self, person: usize) {
         let user = self.twin.person(person);
         until_async("the revoke", async || {
-            self.twin.counted("revokeSignInSessions", user).applied > 0
+            self.twin.count("revokeSignInSessions", user).applied > 0
         })
         .await;
     }
@@ -47,8 +49,8 @@ impl Estate {
     }
 }
 
-fn site(twin: &Twin, names: &Config, at: &Config, spool: &str) -> Site {
-    let site = Site::new(twin.url());
+fn site(graph: &Url, names: &Config, at: &Config, spool: &str) -> Site {
+    let site = Site::new(graph);
     let (host, port, prefix) = (&at.endpoint.host, at.endpoint.port, &names.prefix);
     let queue = format!("queue: {{ url: \"amqp://guest:guest@{host}:{port}\", prefix: {prefix} }}\n{spool}");
     site.reconfigure("queue: embedded\n", &queue);
@@ -94,7 +96,7 @@ async fn a_receiver_without_a_store_and_a_worker_apart_contain_a_person_once() {
     let names: Vec<_> = readiness["checks"].as_array().expect("checks").iter().map(|check| &check["name"]).collect();
     assert_eq!(names, ["queue"], "{readiness}");
     assert!(edge.metrics().await.contains("oust_broker_connected{link=\"publishing\"} 1"));
-    assert_eq!(estate.twin.counted("revokeSignInSessions", estate.twin.person(1)).applied, 1, "covered, or the same");
+    assert_eq!(estate.twin.count("revokeSignInSessions", estate.twin.person(1)).applied, 1, "covered, or the same");
     estate.end().await;
 }
 
