@@ -258,6 +258,7 @@ async fn engine(
         lanes: LANES,
         works: roles.contains(&Role::Worker),
         polls: roles.contains(&Role::Poller),
+        audit_key: config.audit_key.clone(),
     };
     let engine = Engine::start(config, parts).await.context("the worker cannot start")?;
     engine.run();

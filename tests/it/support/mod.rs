@@ -195,6 +195,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
         lanes: 10_000,
         works: true,
         polls: setup.polling != engine::Polling::default(),
+        audit_key: None,
     };
     let engine = Engine::start(config, parts).await.expect("the store is free");
     engine.run();
