@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use super::apply::{Done, job, run};
 use super::checkpoint::Checkpointer;
-use super::failure::{again, plain, writing};
+use super::failure::{again, writing};
+use crate::store::rows::plain;
 use super::lanes::{Job, Lanes};
 use super::{schema, sql};
 use crate::store::Error;
@@ -121,7 +122,7 @@ impl Drop for Abandon {
 #[cfg(test)]
 mod tests {
     use super::super::apply::Work;
-    use super::super::encode::{Statement, Wants};
+    use crate::store::rows::{Statement, Wants};
     use super::*;
     use crate::store::Lane;
 
