@@ -37,7 +37,9 @@ impl Place {
     }
 
     pub fn config(&self) -> Config {
-        Config { pool: 8, ..Config::parse(&self.url).expect("the server's URL") }
+        let mut config = Config::parse(&self.url).expect("the server's URL");
+        config.pool = 8;
+        config
     }
 
     pub async fn open(&self) -> Arc<Postgres> {
