@@ -14,6 +14,11 @@ use tokio::sync::broadcast;
 
 pub mod sqlite;
 
+pub mod postgres;
+
+mod page;
+mod rows;
+
 use crate::domain::ledger::Effect;
 use crate::domain::run::{Entry, Mode};
 use crate::domain::task::Task;

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::failure::plain;
+use crate::store::rows::plain;
 use super::schema;
 use crate::store::Error;
 

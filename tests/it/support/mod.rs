@@ -1,5 +1,7 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
+pub mod postgres;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

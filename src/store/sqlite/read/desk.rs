@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde_json::{Value, json};
 
-use super::super::encode::micros;
+use crate::store::rows::micros;
 use super::super::sql;
-use super::{Window, all, and_one, column, cursor, doc, instant, instant_if_any, one, paged, parsed, snapshot, text};
+use super::{Window, all, and_one, column, cursor, doc, instant, instant_if_any, limit, one, paged, parsed, snapshot, text};
 use crate::domain::ledger::Effect;
 use crate::domain::run::Entry;
 use crate::domain::task::Task;
@@ -171,7 +171,7 @@ pub(in super::super) fn delivery_body(conn: &Connection, id: DeliveryId) -> Resu
 
 /// Newest first; the cursor is the record's number.
 pub(in super::super) fn audit(conn: &Connection, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
-    let limit = super::limit(page);
+    let limit = limit(page);
     let before =
         page.after.as_deref().map_or(Ok(i64::MAX), |after| after.parse::<i64>().map_err(|_| Error::BadCursor))?;
     let rows = all(conn, "audit record", sql::AUDITED, params![before, and_one(limit)], |row| {

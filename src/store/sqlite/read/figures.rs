@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, params};
 
-use super::super::encode::micros;
+use crate::store::rows::micros;
 use super::super::sql;
 use super::{all, column, instant, instant_if_any, one, snapshot};
 use crate::store::{Error, Figures};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use super::super::encode::micros;
+use crate::store::rows::micros;
 use super::super::sql;
 use super::{all, column, desk, doc, instant, one, parsed, snapshot, text};
 use crate::domain::task::Task;
