@@ -78,7 +78,7 @@ enum Command {
     Pause(pause::Pause),
     /// Start effects again.
     Resume(pause::Resume),
-    /// Bring the store's schema up to date.
+    /// Bring the store's schema up to date, and the broker's queues where there is one.
     Migrate(store::Migrate),
     /// The simulated tenant alone.
     Twin(twin::Twin),
@@ -168,7 +168,7 @@ async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Audit(audit) => audit.run(context).await,
         Command::Pause(pause) => pause.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
-        Command::Migrate(migrate) => migrate.run(context),
+        Command::Migrate(migrate) => migrate.run(context).await,
         Command::Twin(twin) => Box::pin(twin.run(context)).await,
         Command::Bench(bench) => Box::pin(bench.run(context.out)).await,
     }

@@ -29,8 +29,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-pub use self::config::{BadUrl, Config, POOL, Tls};
 use self::commit::Transaction;
+pub use self::config::{BadUrl, Config, POOL, Tls};
 use self::connect::Pools;
 use self::line::Line;
 use self::read::{desk, figures, people, picture, queue};
