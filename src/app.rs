@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions;
-use crate::config::{self, Config, Role};
+use crate::config::{self, Config, Role, StoreAt};
 use crate::domain::person::Rules;
 use crate::domain::run::Mode;
 use crate::engine::{self, Clock, Engine, NoHook, Tenant};
@@ -20,8 +20,9 @@ use crate::graph::{self, Graph};
 use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::queue::{Embedded, Queue};
+use crate::store::postgres::Postgres;
 use crate::store::sqlite::{Options, Sqlite};
-use crate::store::{Audit, Store};
+use crate::store::{self, Access, Audit, Store};
 use crate::telemetry::{GraphCall, Telemetry};
 
 /// What is in flight at shutdown may take this long; the rest goes on at the next start.
@@ -41,6 +42,19 @@ pub struct Running {
     engine: Option<Engine>,
     stop: CancellationToken,
     receiver: Option<tokio::task::JoinHandle<usize>>,
+}
+
+/// Opens the store that is configured.
+///
+/// # Errors
+/// `Unusable` with what to do.
+pub async fn open_store(at: &StoreAt, access: Access) -> Result<Arc<dyn Store>, store::Error> {
+    Ok(match at {
+        StoreAt::Sqlite(path) => {
+            Sqlite::open(path, Options { read_only: access == Access::Look, ..Options::default() })?
+        }
+        StoreAt::Postgres(config) => Postgres::open(config, access).await?,
+    })
 }
 
 /// Serves until `shutdown` resolves, then finishes what was accepted.
@@ -64,8 +78,7 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     }
     let telemetry = Telemetry::new();
     let clock: Clock = Arc::new(now);
-    let sqlite = Sqlite::open(&config.store, Options::default()).context("the store cannot be used")?;
-    let store: Arc<dyn Store> = sqlite;
+    let store = open_store(&config.store, Access::Write).await.context("the store cannot be used")?;
     let queue: Arc<dyn Queue> = Embedded::new(Arc::clone(&store));
     let stop = CancellationToken::new();
     let engine = if roles.contains(&Role::Worker) {

@@ -9,11 +9,10 @@ use uuid::Uuid;
 
 use super::cases::with_next;
 use super::out::{pretty, table};
-use super::store::{LOOK, Paging, WRITE, failed, missing, open, open_file};
+use super::store::{LOOK, Paging, WRITE, failed, missing, open, open_at};
 use super::{Code, ConfigArg, Context, Failure};
 use crate::config::Config;
 use crate::domain::{BuriedId, DeliveryId};
-use crate::store::sqlite::Sqlite;
 use crate::store::{Audit, Batch, Buried, BuriedState, Filter, Lane, Op, Page, Receipt, Store};
 
 /// `oust buried …`
@@ -62,7 +61,7 @@ impl Command {
         match self {
             Self::List { all, paging, config } => list(context, all, &paging, &config).await,
             Self::Show { id, config } => {
-                let store = open(context, &config, LOOK)?;
+                let store = open(context, &config, LOOK).await?;
                 let row = store.buried(id).await.map_err(|error| failed(&error))?;
                 let value = json!(row.ok_or_else(|| missing("buried", &id))?);
                 context.out.say(&value, || pretty(&value));
@@ -70,9 +69,9 @@ impl Command {
             }
             Self::Replay(settle) => {
                 let config = context.load(&settle.config)?;
-                let store = open_file(&config.store, WRITE)?;
+                let store = open_at(&config.store, WRITE).await?;
                 let done =
-                    settle.each(context, &store, BuriedState::Replayed, |row| replay(&config, &store, row)).await?;
+                    settle.each(context, &*store, BuriedState::Replayed, |row| replay(&config, &*store, row)).await?;
                 told(context, &done, "replayed")
             }
             Self::Drop(settle) => {
@@ -80,8 +79,8 @@ impl Command {
                     let next = "oust buried drop --reason \"a test of the forwarder\" …";
                     return Err(Failure::new(Code::Usage, "dropping needs a --reason", next));
                 }
-                let store = open(context, &settle.config, WRITE)?;
-                let done = settle.each(context, &store, BuriedState::Dropped, |_| async { Ok(Vec::new()) }).await?;
+                let store = open(context, &settle.config, WRITE).await?;
+                let done = settle.each(context, &*store, BuriedState::Dropped, |_| async { Ok(Vec::new()) }).await?;
                 told(context, &done, "dropped")
             }
         }
@@ -89,7 +88,7 @@ impl Command {
 }
 
 async fn list(context: &Context, all: bool, paging: &Paging, config: &ConfigArg) -> Result<(), Failure> {
-    let store = open(context, config, LOOK)?;
+    let store = open(context, config, LOOK).await?;
     let filter = Filter { open: !all, ..Filter::default() };
     let rows = store.buried_list(&filter, &paging.page()).await.map_err(|error| failed(&error))?;
     let items: Vec<Buried> = rows.items.into_iter().map(|row| Buried { content: Value::Null, ..row }).collect();
@@ -114,7 +113,7 @@ async fn list(context: &Context, all: bool, paging: &Paging, config: &ConfigArg)
 type Settled = (BuriedId, Result<Vec<String>, String>);
 
 impl Settle {
-    async fn rows(&self, store: &Sqlite) -> Result<Vec<BuriedId>, Failure> {
+    async fn rows(&self, store: &dyn Store) -> Result<Vec<BuriedId>, Failure> {
         if !self.all {
             return Ok(self.ids.clone());
         }
@@ -134,7 +133,7 @@ impl Settle {
     async fn each<F>(
         &self,
         context: &Context,
-        store: &Sqlite,
+        store: &dyn Store,
         state: BuriedState,
         deed: impl Fn(Buried) -> F,
     ) -> Result<Vec<Settled>, Failure>
@@ -173,7 +172,7 @@ impl Settle {
 
 /// Reads a body again and makes it a delivery. Its name on the queue is the buried row's, so that a replay cut short
 /// and repeated starts nothing twice.
-async fn replay(config: &Config, store: &Sqlite, row: Buried) -> Result<Vec<String>, String> {
+async fn replay(config: &Config, store: &dyn Store, row: Buried) -> Result<Vec<String>, String> {
     let source = config.sources.iter().find(|source| source.name == row.source);
     let source = source.ok_or_else(|| format!("no source is called {} any more", row.source))?.open()?;
     let kept = match row.delivery {

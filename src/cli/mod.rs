@@ -163,7 +163,7 @@ async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Token(token) => token.run(context).await,
         Command::Pause(pause) => pause.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
-        Command::Migrate(migrate) => migrate.run(context),
+        Command::Migrate(migrate) => migrate.run(context).await,
         Command::Twin(twin) => Box::pin(twin.run(context)).await,
         Command::Bench(bench) => Box::pin(bench.run(context.out)).await,
     }

@@ -70,10 +70,10 @@ impl Transaction {
             match (lent.batch_execute(end).await, verdict) {
                 (Ok(()), verdict) => verdict,
                 // What was not committed is as good as rolled back, if only on another connection.
-                (Err(_), Err(Failed::For(error) | Failed::Again(error) | Failed::Lost(error))) => Err(Failed::Again(error)),
-                (Err(error), Ok(())) if is_lost(&error) => {
-                    Err(Failed::Lost(from_sql(Side::Write, WHAT, error)))
+                (Err(_), Err(Failed::For(error) | Failed::Again(error) | Failed::Lost(error))) => {
+                    Err(Failed::Again(error))
                 }
+                (Err(error), Ok(())) if is_lost(&error) => Err(Failed::Lost(from_sql(Side::Write, WHAT, error))),
                 (Err(error), Ok(())) => Err(judged(error)),
             }
         })
@@ -104,8 +104,7 @@ impl Transaction {
 /// The statements as this backend writes them. Counting against a cap comes last: one transaction of a tenant at a time
 /// is past that point.
 fn of(statements: Vec<Statement>) -> Vec<Step> {
-    let is_count =
-        |name: Name| matches!(name, Name::CountRevocation | Name::PruneRevocations | Name::WithinCap);
+    let is_count = |name: Name| matches!(name, Name::CountRevocation | Name::PruneRevocations | Name::WithinCap);
     let (counts, others): (Vec<_>, Vec<_>) = statements.into_iter().partition(|statement| is_count(statement.name));
     let capped = counts.iter().find(|statement| statement.name == Name::WithinCap);
     let lock = capped.and_then(|statement| statement.values.first().cloned()).map(|tenant| Step {
@@ -140,18 +139,8 @@ pub(super) async fn accept(pool: &Pool, delivery: Rows) -> Result<Option<String>
     let buried = delivery.buried.map(|statement| statement.values).unwrap_or_else(|| vec![Value::Null; 5]);
     let (id, tenant, answer) = (text(&delivery.delivery), text(&delivery.tenant), text(&delivery.answer));
     let body: &[u8] = &delivery.body;
-    let mut params: Vec<Param<'_>> = vec![
-        &id,
-        &source,
-        &tenant,
-        &delivery.received_at,
-        &webhook_id,
-        &hash,
-        &answer,
-        &body,
-        &signals,
-        &docs,
-    ];
+    let mut params: Vec<Param<'_>> =
+        vec![&id, &source, &tenant, &delivery.received_at, &webhook_id, &hash, &answer, &body, &signals, &docs];
     params.extend(buried.iter().map(|value| value as Param<'_>));
     let params = params.as_slice();
     let put = tried(pool, (Side::Write, WHAT), |lent| async move {
@@ -159,9 +148,7 @@ pub(super) async fn accept(pool: &Pool, delivery: Rows) -> Result<Option<String>
         match lent.query_one(&statement, params).await {
             Ok(row) => row.try_get::<_, i64>(0).map_err(judged(Side::Write, WHAT)),
             // Whether it was stored is unknown: the sender comes again, and its id tells.
-            Err(error) if is_lost(&error) => {
-                Err(Failed::Lost(from_sql(Side::Write, WHAT, error)))
-            }
+            Err(error) if is_lost(&error) => Err(Failed::Lost(from_sql(Side::Write, WHAT, error))),
             Err(error) => Err(judged(Side::Write, WHAT)(error)),
         }
     })

@@ -40,7 +40,11 @@ impl fmt::Debug for Pools {
 
 impl Pools {
     /// Pools without a connection yet.
-    pub(super) fn new(config: &Config, driver: &tokio_postgres::Config, tls: &MakeRustlsConnect) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &Config,
+        driver: &tokio_postgres::Config,
+        tls: &MakeRustlsConnect,
+    ) -> Result<Self, Error> {
         let pool = |size| {
             let quick = ManagerConfig { recycling_method: RecyclingMethod::Fast };
             let manager = Manager::from_config(driver.clone(), tls.clone(), quick);
@@ -187,7 +191,9 @@ pub(super) fn unusable(config: &Config, error: &tokio_postgres::Error) -> Error 
         Some(code) if *code == SqlState::CANNOT_CONNECT_NOW => "the server starts or stops; try again in a moment",
         Some(_) => "see the server's log",
         None => match error.to_string().as_str() {
-            "error performing TLS handshake" => "check sslmode, and `ca` if an authority of your own signed its certificate",
+            "error performing TLS handshake" => {
+                "check sslmode, and `ca` if an authority of your own signed its certificate"
+            }
             "authentication error" | "invalid configuration" => "the server wants a password; set one",
             _ => "is PostgreSQL running, and reachable from here?",
         },

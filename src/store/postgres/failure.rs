@@ -82,7 +82,9 @@ pub(super) fn from_sql(side: Side, what: &'static str, error: tokio_postgres::Er
         // 08 connection, 25006 a standby, 28 and 42501 rights, 53 resources, 55P03 a lock, 57 stopped, 58 its disk.
         Some(code)
             if side == Side::Write
-                && ["08", "25006", "28", "42501", "53", "55P03", "57", "58"].iter().any(|like| code.starts_with(like)) =>
+                && ["08", "25006", "28", "42501", "53", "55P03", "57", "58"]
+                    .iter()
+                    .any(|like| code.starts_with(like)) =>
         {
             Error::CannotPersist(told(&error))
         }

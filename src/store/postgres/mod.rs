@@ -29,8 +29,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-pub use self::config::{BadUrl, Config, POOL, Tls};
 use self::commit::Transaction;
+pub use self::config::{BadUrl, Config, POOL, Tls};
 use self::connect::Pools;
 use self::line::Line;
 use self::read::{desk, figures, people, picture, queue};
@@ -41,24 +41,14 @@ use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, TaskId, TenantName};
 use crate::store::rows;
 use crate::store::{
-    Acceptance, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page, PersonRecord,
-    Queued, Receipt, RunRow, SignalRowBrief, Store, Token, Waiting,
+    Acceptance, Access, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page,
+    PersonRecord, Queued, Receipt, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
 /// How often a process with a lease numbers what the audit trail got.
 const NUMBERING: Duration = Duration::from_secs(1);
 /// The first connection may take this long.
 const OPENED_WITHIN: Duration = Duration::from_secs(90);
-
-/// How to open the database.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Access {
-    /// Brings the tables to the newest schema.
-    #[default]
-    Write,
-    /// Looks, and changes nothing: the tables must be there.
-    Look,
-}
 
 /// The shared store.
 #[derive(Debug)]

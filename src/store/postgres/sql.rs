@@ -8,11 +8,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use crate::store::rows::{Name, Value};
 
 impl ToSql for Value {
-    fn to_sql(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match self {
             Self::Null => Ok(IsNull::Yes),
             Self::Integer(flag) if *ty == Type::BOOL => (*flag != 0).to_sql(ty, out),
@@ -48,7 +44,13 @@ macro_rules! statements {
 macro_rules! free {
     ($t:literal) => {
         concat!(
-            "(", $t, ".owner IS NULL OR (", $t, ".owner <= (SELECT max(epoch) FROM workers) AND ", $t, ".owner <> \
+            "(",
+            $t,
+            ".owner IS NULL OR (",
+            $t,
+            ".owner <= (SELECT max(epoch) FROM workers) AND ",
+            $t,
+            ".owner <> \
             ALL (ARRAY(SELECT epoch FROM workers WHERE lease_until > clock_timestamp()))))"
         )
     };

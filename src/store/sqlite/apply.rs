@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
-use crate::store::rows::{Rows, Statement, Wants};
 use super::failure::{Side, from_sql, reading, writing};
 use super::sql;
 use crate::store::Error;
+use crate::store::rows::{Rows, Statement, Wants};
 
 /// What the writer is asked to do.
 #[derive(Debug)]

@@ -22,13 +22,8 @@ pub(in super::super) async fn person(pool: &Pool, identity: &Identity) -> Result
     let (tenant, object_id) = (identity.tenant.as_str(), identity.object_id.to_string());
     let key: &[Param<'_>] = &[&tenant, &object_id];
     let of = |sql| (sql, key);
-    let statements = [
-        of(sql::PERSON),
-        of(sql::OPEN_RUNS),
-        of(sql::OPEN_JOURNALS),
-        of(sql::OPEN_TASKS),
-        of(sql::FORWARDED),
-    ];
+    let statements =
+        [of(sql::PERSON), of(sql::OPEN_RUNS), of(sql::OPEN_JOURNALS), of(sql::OPEN_TASKS), of(sql::FORWARDED)];
     let [person, runs, journals, tasks, forwarded] = moment(pool, WHAT, statements).await?;
     let Some(row) = person.first() else { return Ok(None) };
     let revision: i64 = column(row, 0, WHAT)?;

@@ -5,13 +5,15 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde_json::{Value, json};
 
-use crate::store::rows::micros;
 use super::super::sql;
-use super::{Window, all, and_one, column, cursor, doc, instant, instant_if_any, limit, one, paged, parsed, snapshot, text};
+use super::{
+    Window, all, and_one, column, cursor, doc, instant, instant_if_any, limit, one, paged, parsed, snapshot, text,
+};
 use crate::domain::ledger::Effect;
 use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, RunId, SignalId, TaskId};
+use crate::store::rows::micros;
 use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, RunRow, Token};
 
 type Run = (RunRow, Vec<Entry>);

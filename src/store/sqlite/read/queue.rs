@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use crate::store::rows::{Name, Statement, Value, micros, set_aside};
 use super::super::sql;
 use super::{all, column, doc, instant, snapshot};
 use crate::domain::Signal;
+use crate::store::rows::{Name, Statement, Value, micros, set_aside};
 use crate::store::{Error, Queued, Waiting};
 
 /// Good rows, and what buries the others.
