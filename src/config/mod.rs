@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::run::Mode;
@@ -32,6 +33,7 @@ use crate::domain::task::Policy;
 use crate::http::Limits;
 use crate::playbook::yaml::{self, Mark, Node, Tree};
 use crate::playbook::{Diagnostic, Diagnostics, Severity};
+use crate::seal::SigningKey;
 use crate::telemetry;
 
 use reader::{Reader, Section};
@@ -56,6 +58,8 @@ pub struct Config {
     /// Approval policies by name.
     pub approvals: BTreeMap<String, Policy>,
     pub limits: Limits,
+    /// Signs the audit trail's checkpoints.
+    pub audit_key: Option<SecretString>,
     pub telemetry: telemetry::Config,
 }
 
@@ -125,6 +129,8 @@ pub enum Role {
     Receiver,
     /// Runs playbooks.
     Worker,
+    /// Reads what no webhook brings.
+    Poller,
 }
 
 impl std::str::FromStr for Role {
@@ -134,8 +140,9 @@ impl std::str::FromStr for Role {
         match text {
             "receiver" => Ok(Self::Receiver),
             "worker" => Ok(Self::Worker),
-            "console" | "poller" => Err(format!("the role {text} is not available in this version")),
-            _ => Err("a role is receiver or worker".into()),
+            "poller" => Ok(Self::Poller),
+            "console" => Err(format!("the role {text} is not available in this version")),
+            _ => Err("a role is receiver, worker or poller".into()),
         }
     }
 }
@@ -203,6 +210,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let guards = guards::guards(reader, &mut top);
     let approvals = guards::approvals(reader, &mut top);
     let limits = guards::limits(reader, &mut top);
+    let audit_key = audit_key(reader, vault, &mut top);
     let telemetry = telemetry(reader, &mut top);
     reader.finish(
         top,
@@ -224,6 +232,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         guards: guards?,
         approvals,
         limits,
+        audit_key: audit_key?,
         telemetry: telemetry?,
     })
 }
@@ -248,6 +257,22 @@ fn queue(reader: &mut Reader<'_>, top: &mut Section<'_>) {
     } else {
         reader.word(node, "queue", &["embedded"], &[]);
     }
+}
+
+fn audit_key(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<Option<SecretString>> {
+    let Some(node) = top.take("audit") else { return Some(None) };
+    let mut section = reader.section(node, "audit")?;
+    let key = match reader.need(&mut section, "key", "audit") {
+        Some(node) => vault.secret(reader, node, "key").map(|key| (node, key)),
+        None => None,
+    };
+    reader.finish(section, "audit", &[]);
+    let (node, key) = key?;
+    if let Err(error) = SigningKey::parse(&key) {
+        reader.error(node.at, error.to_string(), "print one with `oust audit key --new`");
+        return None;
+    }
+    Some(Some(key))
 }
 
 fn playbooks(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<PathBuf> {

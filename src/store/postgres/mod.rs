@@ -42,11 +42,9 @@ use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, Tas
 use crate::store::rows;
 use crate::store::{
     Acceptance, Access, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page,
-    PersonRecord, Queued, Receipt, RunRow, SignalRowBrief, Store, Token, Waiting,
+    PersonRecord, Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
-/// How often a process with a lease numbers what the audit trail got.
-const NUMBERING: Duration = Duration::from_secs(1);
 /// The first connection may take this long.
 const OPENED_WITHIN: Duration = Duration::from_secs(90);
 
@@ -121,24 +119,6 @@ impl Postgres {
             Lane::Containment => &self.pools.urgent,
             Lane::Accept | Lane::Other => &self.pools.general,
         }
-    }
-
-    /// Numbers the audit trail every second, from the first lease on.
-    fn number_audit(&self) {
-        let pool = self.pools.general.clone();
-        let line = Arc::downgrade(&self.line);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(NUMBERING);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                if line.strong_count() == 0 || pool.is_closed() {
-                    return;
-                }
-                // What fails now is numbered later.
-                while matches!(commit::number_audit(&pool, desk::NUMBERED).await, Ok(true)) {}
-            }
-        });
     }
 }
 
@@ -272,6 +252,10 @@ impl Store for Postgres {
         desk::audit(&self.pools.general, page).await
     }
 
+    async fn audit_in_order(&self, after: Option<&str>, limit: u32) -> Result<Vec<Recorded>, Error> {
+        desk::audit_in_order(&self.pools.general, after, limit).await
+    }
+
     async fn setting(&self, key: &str) -> Result<Option<Value>, Error> {
         desk::setting(&self.pools.general, key).await
     }
@@ -295,9 +279,7 @@ impl Store for Postgres {
     async fn begin_epoch(&self) -> Result<Epoch, Error> {
         self.may_write()?;
         let epoch = lease::begin(&self.pools.leases).await?;
-        if self.epoch.swap(epoch.0, Ordering::Relaxed) < 0 {
-            self.number_audit();
-        }
+        self.epoch.store(epoch.0, Ordering::Relaxed);
         Ok(epoch)
     }
 

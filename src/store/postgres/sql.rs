@@ -329,6 +329,7 @@ statements! {
         (SELECT id, row_number() OVER (ORDER BY id) AS place FROM \
         (SELECT id FROM audit WHERE seq IS NULL ORDER BY id LIMIT $1) AS found) AS fresh WHERE audit.id = fresh.id";
     AUDIT_LEFT = "SELECT 1 FROM audit WHERE seq IS NULL LIMIT 1";
+    AUDIT_IN_ORDER = "SELECT seq, doc FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
     AUDITED = "SELECT seq, doc FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
     SETTING = "SELECT key, doc FROM settings WHERE key = $1";
     STAMP = "SELECT coalesce(hashtextextended(string_agg(key || ' ' || doc, chr(10) ORDER BY key), 0), 0) FROM settings \

@@ -39,7 +39,7 @@ use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, Tas
 use crate::store::rows::{self, plain};
 use crate::store::{
     Acceptance, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page, PersonRecord,
-    Queued, Receipt, RunRow, SignalRowBrief, Store, Token, Waiting,
+    Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
 /// How to open the file.
@@ -262,6 +262,11 @@ impl Store for Sqlite {
     async fn audit(&self, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
         let page = page.clone();
         self.readers.read(For::General, move |conn| desk::audit(conn, &page)).await
+    }
+
+    async fn audit_in_order(&self, after: Option<&str>, limit: u32) -> Result<Vec<Recorded>, Error> {
+        let after = after.map_or(Ok(0), str::parse).map_err(|_| Error::BadCursor)?;
+        self.readers.read(For::General, move |conn| desk::audit_in_order(conn, after, limit)).await
     }
 
     async fn setting(&self, key: &str) -> Result<Option<Value>, Error> {

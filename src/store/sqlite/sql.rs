@@ -158,6 +158,7 @@ statements! {
 
     // Audit, guards, settings, tokens.
     AUDIT = "INSERT INTO audit (doc) VALUES (?1)";
+    AUDIT_IN_ORDER = "SELECT seq, doc FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     AUDITED = "SELECT seq, doc FROM audit WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
     COUNT_REVOCATION = "INSERT INTO revocations (tenant, object_id, at) VALUES (?1, ?2, ?3) \
         ON CONFLICT (tenant, object_id) DO UPDATE SET at = max(at, excluded.at)";

@@ -84,6 +84,9 @@ pub struct Setup {
     pub break_glass_group: Option<Uuid>,
     pub people: usize,
     pub policy: Policy,
+    /// Where a shared store is; `None` = a file of its own.
+    pub place: Option<postgres::Place>,
+    pub polling: engine::Polling,
 }
 
 impl Default for Setup {
@@ -97,6 +100,8 @@ impl Default for Setup {
             break_glass_group: None,
             people: 50,
             policy: policy(),
+            place: None,
+            polling: engine::Polling::default(),
         }
     }
 }
@@ -121,7 +126,7 @@ pub struct App {
     pub base: Url,
     pub clock: Clock,
     pub setup: Setup,
-    pub store: Arc<Sqlite>,
+    pub store: Arc<dyn Store>,
     pub queue: Arc<Embedded>,
     pub engine: Engine,
     pub recipient: String,
@@ -147,7 +152,15 @@ fn database(dir: &TempDir) -> PathBuf {
     dir.path().join("oust.db")
 }
 
-async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clock, setup: &Setup) -> Engine {
+/// The store of a setup.
+async fn open(setup: &Setup, dir: &TempDir) -> Arc<dyn Store> {
+    match &setup.place {
+        Some(place) => place.open().await,
+        None => Sqlite::open(database(dir), Options::default()).expect("the store's file"),
+    }
+}
+
+async fn build(store: Arc<dyn Store>, queue: Arc<Embedded>, base: &Url, clock: &Clock, setup: &Setup) -> Engine {
     let twin = twin::Config::default();
     let secret = SecretString::from(twin.client_secret.clone());
     let credential = graph::Credential::ClientSecret { client_id: twin.client_id.clone(), secret };
@@ -158,6 +171,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
     let hooks = graph::Hooks { now: Arc::new(move || now.now()), ..graph::Hooks::default() };
     let mut contoso = Tenant::new(tenant(), twin.tenant_id, config.build_with(hooks).expect("a client"));
     contoso.break_glass = setup.break_glass.iter().map(|id| ObjectId::new(*id)).collect();
+    contoso.polling = setup.polling;
     contoso.break_glass_group = setup.break_glass_group.map(ObjectId::new);
     let actions = oust::actions::registry();
     let catalog = if setup.playbooks.is_empty() {
@@ -193,6 +207,8 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
         other_slots: 64,
         lanes: 10_000,
         works: true,
+        polls: setup.polling != engine::Polling::default(),
+        audit_key: None,
     };
     let engine = Engine::start(config, parts).await.expect("the store is free");
     engine.run();
@@ -212,7 +228,7 @@ impl App {
     pub async fn on(setup: Setup, twin: Twin, base: Url) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let clock = Clock::default();
-        let store = Sqlite::open(database(&dir), Options::default()).expect("a new store");
+        let store = open(&setup, &dir).await;
         let queue = Embedded::new(store.clone());
         let engine = build(store.clone(), queue.clone(), &base, &clock, &setup).await;
         let recipient = recipient_key();
@@ -228,7 +244,7 @@ impl App {
         drop(store);
         until("the old store to be released", || last.strong_count() == 0).await;
         setup.hook = hook;
-        let store = Sqlite::open(database(&dir), Options::default()).expect("the same store");
+        let store = open(&setup, &dir).await;
         let queue = Embedded::new(store.clone());
         let engine = build(store.clone(), queue.clone(), &base, &clock, &setup).await;
         Self { dir, twin, base, clock, setup, store, queue, engine, recipient }
@@ -400,7 +416,7 @@ pub fn reviewer(id: &str, now: Timestamp) -> Reviewer {
 }
 
 /// A browser's public key: the base point of P-256 is on the curve, and nobody here needs the private half.
-fn recipient_key() -> String {
+pub fn recipient_key() -> String {
     use base64::Engine as _;
     let point = hex::decode(
         "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",

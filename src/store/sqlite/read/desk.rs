@@ -14,7 +14,7 @@ use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, RunId, SignalId, TaskId};
 use crate::store::rows::micros;
-use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, RunRow, Token};
+use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, Recorded, RunRow, Token};
 
 type Run = (RunRow, Vec<Entry>);
 
@@ -181,6 +181,14 @@ pub(in super::super) fn audit(conn: &Connection, page: &Page) -> Result<Listed<(
         Ok((u64::try_from(seq).unwrap_or_default(), doc(row, 1, "audit record", 0)?))
     })?;
     Ok(paged(rows, limit, |(seq, _)| seq.to_string()))
+}
+
+/// The trail after a number; one writer numbers it, so the numbers are its order.
+pub(in super::super) fn audit_in_order(conn: &Connection, after: i64, limit: u32) -> Result<Vec<Recorded>, Error> {
+    all(conn, "audit record", sql::AUDIT_IN_ORDER, params![after, limit], |row| {
+        let seq: i64 = column(row, 0, "audit record")?;
+        Ok(Recorded { cursor: seq.to_string(), record: text(row, 1, "audit record")?.to_owned() })
+    })
 }
 
 pub(in super::super) fn setting(conn: &Connection, key: &str) -> Result<Option<Value>, Error> {
