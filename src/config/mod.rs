@@ -5,6 +5,7 @@
 
 mod environment;
 mod guards;
+mod places;
 mod queue_at;
 mod reader;
 mod secret;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use environment::{CONFIG, Environment, executable};
 pub use guards::{BlastRadius, Guards, Privileged};
+pub use places::StoreAt;
 pub use queue_at::{QueueAt, SpoolAt};
 pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};
@@ -49,8 +51,7 @@ pub struct Config {
     /// How people and senders reach us, when that differs from `listen`.
     pub public_url: Option<Url>,
     pub mode: Mode,
-    /// The store's file.
-    pub store: PathBuf,
+    pub store: StoreAt,
     pub queue: QueueAt,
     /// Where a receiver keeps deliveries while the broker is away.
     pub spool: Option<SpoolAt>,
@@ -155,7 +156,7 @@ impl std::str::FromStr for Role {
 ///
 /// # Errors
 /// The file cannot be read, or its `store` is wrong.
-pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
+pub fn store_of(path: &Path, options: &Options) -> Result<StoreAt, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let file = path.display().to_string();
     let wrong = |found| Error::Wrong { path: path.to_owned(), found };
@@ -163,7 +164,8 @@ pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let vault = Vault { environment: &options.environment, folder, inline: true };
     let mut reader = Reader::new(&file, &text);
-    let found = reader.section(&tree, "the configuration").and_then(|mut top| store(&mut reader, &vault, &mut top));
+    let found =
+        reader.section(&tree, "the configuration").and_then(|mut top| places::store(&mut reader, &vault, &mut top));
     found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
 }
 
@@ -222,7 +224,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     };
     let public_url = top.take("public_url").and_then(|node| tenants::url(reader, node, "public_url"));
     let mode = mode(reader, &mut top);
-    let store = store(reader, vault, &mut top);
+    let store = places::store(reader, vault, &mut top);
     let queue = queue_at::queue(reader, vault, &mut top);
     let spool = queue_at::spool(reader, vault, &mut top, queue.as_ref());
     let playbooks = playbooks(reader, vault, &mut top);
@@ -269,23 +271,6 @@ fn mode(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<Mode> {
     match reader.word(node, "mode", &["shadow", "enforce"], &[])? {
         "enforce" => Some(Mode::Enforce),
         _ => Some(Mode::Shadow),
-    }
-}
-
-fn store(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<PathBuf> {
-    let Some(node) = top.take("store") else { return Some(vault.path("oust.db")) };
-    let text = reader.text(node, "store")?;
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        reader.error(node.at, "a PostgreSQL store is not available in this version", "write sqlite:///path/oust.db");
-        return None;
-    }
-    let path = text.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-    match path.filter(|path| !path.is_empty() && !path.ends_with('/') && !path.contains(['?', '\0'])) {
-        Some(path) => Some(vault.path(path)),
-        None => {
-            reader.error(node.at, "store must be sqlite:///path/to/oust.db", "three slashes and an absolute path");
-            None
-        }
     }
 }
 

@@ -16,9 +16,9 @@ use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::{Notify, oneshot};
 
 use super::failure::{again, reading, writing};
-use crate::store::rows::plain;
 use super::{lock, schema};
 use crate::store::Error;
+use crate::store::rows::plain;
 
 /// `ousp` in ASCII: marks the file as a spool of ours.
 const APPLICATION_ID: i64 = 0x6f75_7370;
