@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions;
-use crate::config::{self, Config, QueueAt, Role};
+use crate::config::{self, Config, QueueAt, Role, StoreAt};
 use crate::domain::person::Rules;
 use crate::domain::run::Mode;
 use crate::engine::{self, Clock, Engine, NoHook, Tenant};
@@ -21,8 +21,9 @@ use crate::graph::{self, Graph};
 use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::queue::{Amqp, Embedded, Queue};
+use crate::store::postgres::Postgres;
 use crate::store::sqlite::{Options, Spool, Sqlite};
-use crate::store::{Audit, Store};
+use crate::store::{self, Access, Audit, Store};
 use crate::telemetry::{GraphCall, Telemetry};
 
 /// What is in flight at shutdown may take this long; the rest goes on at the next start.
@@ -44,6 +45,19 @@ pub struct Running {
     engine: Option<Engine>,
     stop: CancellationToken,
     receiver: Option<tokio::task::JoinHandle<usize>>,
+}
+
+/// Opens the store that is configured.
+///
+/// # Errors
+/// `Unusable` with what to do.
+pub async fn open_store(at: &StoreAt, access: Access) -> Result<Arc<dyn Store>, store::Error> {
+    Ok(match at {
+        StoreAt::Sqlite(path) => {
+            Sqlite::open(path, Options { read_only: access == Access::Look, ..Options::default() })?
+        }
+        StoreAt::Postgres(config) => Postgres::open(config, access).await?,
+    })
 }
 
 /// Serves until `shutdown` resolves, then finishes what was accepted.
@@ -71,7 +85,7 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let store = match config.queue {
         // A receiver in front of a broker needs no store, and has no right to one.
         QueueAt::Amqp(_) if !works => None,
-        _ => Some(open_store(&config)?),
+        _ => Some(open_store(&config.store, Access::Write).await.context("the store cannot be used")?),
     };
     let queue = open_queue(&config, roles, store.as_ref(), &telemetry).await?;
     let stop = CancellationToken::new();
@@ -240,11 +254,6 @@ impl Running {
     }
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let store = Sqlite::open(&config.store, Options::default()).context("the store cannot be used")?;
-    Ok(store)
-}
-
 async fn open_queue(
     config: &Config,
     roles: &[Role],
@@ -314,6 +323,7 @@ async fn engine(
         lanes: LANES,
         works: roles.contains(&Role::Worker),
         polls: roles.contains(&Role::Poller),
+        audit_key: config.audit_key.clone(),
     };
     let engine = Engine::start(config, parts).await.context("the worker cannot start")?;
     engine.run();

@@ -11,13 +11,12 @@ use uuid::Uuid;
 
 use super::cases::with_next;
 use super::out::{pretty, table};
-use super::store::{LOOK, Paging, WRITE, broker_failed, failed, missing, open, open_file};
+use super::store::{LOOK, Paging, WRITE, broker_failed, failed, missing, open, open_at};
 use super::{Code, ConfigArg, Context, Failure};
 use crate::config::{Config, QueueAt};
 use crate::domain::{BuriedId, DeliveryId, Signal};
 use crate::http::chain;
 use crate::queue::{Amqp, Embedded, Queue};
-use crate::store::sqlite::Sqlite;
 use crate::store::{Acceptance, Audit, Batch, Buried, BuriedState, Filter, Lane, Op, Page, Receipt, Store};
 use crate::telemetry::Telemetry;
 
@@ -67,7 +66,7 @@ impl Command {
         match self {
             Self::List { all, paging, config } => list(context, all, &paging, &config).await,
             Self::Show { id, config } => {
-                let store = open(context, &config, LOOK)?;
+                let store = open(context, &config, LOOK).await?;
                 let row = store.buried(id).await.map_err(|error| failed(&error))?;
                 let value = json!(row.ok_or_else(|| missing("buried", &id))?);
                 context.out.say(&value, || pretty(&value));
@@ -75,7 +74,7 @@ impl Command {
             }
             Self::Replay(settle) => {
                 let config = context.load(&settle.config)?;
-                let store = open_file(&config.store, WRITE)?;
+                let store = open_at(&config.store, WRITE).await?;
                 let queue: Arc<dyn Queue> = match &config.queue {
                     QueueAt::Embedded => Embedded::new(store.clone()),
                     QueueAt::Amqp(broker) => {
@@ -83,8 +82,8 @@ impl Command {
                         open.map_err(|error| broker_failed(&error))?
                     }
                 };
-                let replay = |row| replay(&config, &store, &*queue, row);
-                let done = settle.each(context, &store, BuriedState::Replayed, replay).await?;
+                let replay = |row| replay(&config, &*store, &*queue, row);
+                let done = settle.each(context, &*store, BuriedState::Replayed, replay).await?;
                 told(context, &done, "replayed")
             }
             Self::Drop(settle) => {
@@ -92,8 +91,8 @@ impl Command {
                     let next = "oust buried drop --reason \"a test of the forwarder\" …";
                     return Err(Failure::new(Code::Usage, "dropping needs a --reason", next));
                 }
-                let store = open(context, &settle.config, WRITE)?;
-                let done = settle.each(context, &store, BuriedState::Dropped, |_| async { Ok(Vec::new()) }).await?;
+                let store = open(context, &settle.config, WRITE).await?;
+                let done = settle.each(context, &*store, BuriedState::Dropped, |_| async { Ok(Vec::new()) }).await?;
                 told(context, &done, "dropped")
             }
         }
@@ -101,7 +100,7 @@ impl Command {
 }
 
 async fn list(context: &Context, all: bool, paging: &Paging, config: &ConfigArg) -> Result<(), Failure> {
-    let store = open(context, config, LOOK)?;
+    let store = open(context, config, LOOK).await?;
     let filter = Filter { open: !all, ..Filter::default() };
     let rows = store.buried_list(&filter, &paging.page()).await.map_err(|error| failed(&error))?;
     let items: Vec<Buried> = rows.items.into_iter().map(|row| Buried { content: Value::Null, ..row }).collect();
@@ -126,7 +125,7 @@ async fn list(context: &Context, all: bool, paging: &Paging, config: &ConfigArg)
 type Settled = (BuriedId, Result<Vec<String>, String>);
 
 impl Settle {
-    async fn rows(&self, store: &Sqlite) -> Result<Vec<BuriedId>, Failure> {
+    async fn rows(&self, store: &dyn Store) -> Result<Vec<BuriedId>, Failure> {
         if !self.all {
             return Ok(self.ids.clone());
         }
@@ -146,7 +145,7 @@ impl Settle {
     async fn each<F>(
         &self,
         context: &Context,
-        store: &Sqlite,
+        store: &dyn Store,
         state: BuriedState,
         deed: impl Fn(Buried) -> F,
     ) -> Result<Vec<Settled>, Failure>
@@ -185,7 +184,7 @@ impl Settle {
 
 /// Reads a body again and makes it a delivery. Its name on the queue is the buried row's, so that a replay cut short
 /// and repeated starts nothing twice.
-async fn replay(config: &Config, store: &Sqlite, queue: &dyn Queue, row: Buried) -> Result<Vec<String>, String> {
+async fn replay(config: &Config, store: &dyn Store, queue: &dyn Queue, row: Buried) -> Result<Vec<String>, String> {
     if let Some(signal) = row.content.get("signal") {
         return again(queue, &row, signal.clone()).await;
     }

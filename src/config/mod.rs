@@ -5,6 +5,7 @@
 
 mod environment;
 mod guards;
+mod places;
 mod queue_at;
 mod reader;
 mod secret;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use environment::{CONFIG, Environment, executable};
 pub use guards::{BlastRadius, Guards, Privileged};
+pub use places::StoreAt;
 pub use queue_at::{QueueAt, SpoolAt};
 pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};
@@ -25,6 +27,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::run::Mode;
@@ -32,6 +35,7 @@ use crate::domain::task::Policy;
 use crate::http::Limits;
 use crate::playbook::yaml::{self, Mark, Node, Tree};
 use crate::playbook::{Diagnostic, Diagnostics, Severity};
+use crate::seal::SigningKey;
 use crate::telemetry;
 
 use reader::{Reader, Section};
@@ -47,8 +51,7 @@ pub struct Config {
     /// How people and senders reach us, when that differs from `listen`.
     pub public_url: Option<Url>,
     pub mode: Mode,
-    /// The store's file.
-    pub store: PathBuf,
+    pub store: StoreAt,
     pub queue: QueueAt,
     /// Where a receiver keeps deliveries while the broker is away.
     pub spool: Option<SpoolAt>,
@@ -60,6 +63,8 @@ pub struct Config {
     /// Approval policies by name.
     pub approvals: BTreeMap<String, Policy>,
     pub limits: Limits,
+    /// Signs the audit trail's checkpoints.
+    pub audit_key: Option<SecretString>,
     pub telemetry: telemetry::Config,
 }
 
@@ -151,7 +156,7 @@ impl std::str::FromStr for Role {
 ///
 /// # Errors
 /// The file cannot be read, or its `store` is wrong.
-pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
+pub fn store_of(path: &Path, options: &Options) -> Result<StoreAt, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let file = path.display().to_string();
     let wrong = |found| Error::Wrong { path: path.to_owned(), found };
@@ -159,7 +164,8 @@ pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let vault = Vault { environment: &options.environment, folder, inline: true };
     let mut reader = Reader::new(&file, &text);
-    let found = reader.section(&tree, "the configuration").and_then(|mut top| store(&mut reader, &vault, &mut top));
+    let found =
+        reader.section(&tree, "the configuration").and_then(|mut top| places::store(&mut reader, &vault, &mut top));
     found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
 }
 
@@ -218,7 +224,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     };
     let public_url = top.take("public_url").and_then(|node| tenants::url(reader, node, "public_url"));
     let mode = mode(reader, &mut top);
-    let store = store(reader, vault, &mut top);
+    let store = places::store(reader, vault, &mut top);
     let queue = queue_at::queue(reader, vault, &mut top);
     let spool = queue_at::spool(reader, vault, &mut top, queue.as_ref());
     let playbooks = playbooks(reader, vault, &mut top);
@@ -227,6 +233,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let guards = guards::guards(reader, &mut top);
     let approvals = guards::approvals(reader, &mut top);
     let limits = guards::limits(reader, &mut top);
+    let audit_key = audit_key(reader, vault, &mut top);
     queue_at::check(reader, top.at, queue.as_ref(), &limits);
     let telemetry = telemetry(reader, &mut top);
     reader.finish(
@@ -250,6 +257,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         guards: guards?,
         approvals,
         limits,
+        audit_key: audit_key?,
         telemetry: telemetry?,
     })
 }
@@ -266,21 +274,20 @@ fn mode(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<Mode> {
     }
 }
 
-fn store(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<PathBuf> {
-    let Some(node) = top.take("store") else { return Some(vault.path("oust.db")) };
-    let text = reader.text(node, "store")?;
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        reader.error(node.at, "a PostgreSQL store is not available in this version", "write sqlite:///path/oust.db");
+fn audit_key(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<Option<SecretString>> {
+    let Some(node) = top.take("audit") else { return Some(None) };
+    let mut section = reader.section(node, "audit")?;
+    let key = match reader.need(&mut section, "key", "audit") {
+        Some(node) => vault.secret(reader, node, "key").map(|key| (node, key)),
+        None => None,
+    };
+    reader.finish(section, "audit", &[]);
+    let (node, key) = key?;
+    if let Err(error) = SigningKey::parse(&key) {
+        reader.error(node.at, error.to_string(), "print one with `oust audit key --new`");
         return None;
     }
-    let path = text.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-    match path.filter(|path| !path.is_empty() && !path.ends_with('/') && !path.contains(['?', '\0'])) {
-        Some(path) => Some(vault.path(path)),
-        None => {
-            reader.error(node.at, "store must be sqlite:///path/to/oust.db", "three slashes and an absolute path");
-            None
-        }
-    }
+    Some(Some(key))
 }
 
 fn playbooks(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<PathBuf> {

@@ -20,6 +20,8 @@ mod serve;
 
 mod scenarios;
 
+mod shared_store;
+
 mod sources;
 
 mod step_matrix;

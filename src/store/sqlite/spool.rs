@@ -15,9 +15,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::{Notify, oneshot};
 
-use super::failure::{again, plain, reading, writing};
+use super::failure::{again, reading, writing};
 use super::{lock, schema};
 use crate::store::Error;
+use crate::store::rows::plain;
 
 /// `ousp` in ASCII: marks the file as a spool of ours.
 const APPLICATION_ID: i64 = 0x6f75_7370;
