@@ -38,10 +38,7 @@ impl Estate {
 
     async fn contained(&self, person: usize) {
         let user = self.twin.person(person);
-        until_async("the revoke", async || {
-            self.twin.count("revokeSignInSessions", user).applied > 0
-        })
-        .await;
+        until_async("the revoke", async || self.twin.count("revokeSignInSessions", user).applied > 0).await;
     }
 
     async fn end(self) {
@@ -150,7 +147,8 @@ async fn a_receiver_without_a_spool_refuses_at_once_while_the_broker_is_away() {
 async fn what_a_killed_receiver_had_spooled_is_acted_on() {
     let estate = Estate::open().await;
     let proxy = Proxy::to(rabbit::address(&estate.config)).await;
-    let edge = estate.receiver(&rabbit::through(&estate.config, proxy.address), "spool: { path: spool.db, max: 64MiB }\n");
+    let edge =
+        estate.receiver(&rabbit::through(&estate.config, proxy.address), "spool: { path: spool.db, max: 64MiB }\n");
     let receiving = edge.spawn_as("receiver");
     ready(&edge).await;
     proxy.shut();
