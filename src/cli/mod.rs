@@ -8,6 +8,7 @@ mod buried;
 mod cases;
 mod check;
 mod demo;
+mod healthz;
 mod out;
 mod pause;
 mod playbook;
@@ -76,6 +77,8 @@ enum Command {
     Resume(pause::Resume),
     /// Bring the store's schema up to date.
     Migrate(store::Migrate),
+    /// Ask a running process whether it lives.
+    Healthz(healthz::Healthz),
     /// The simulated tenant alone.
     Twin(twin::Twin),
     /// The budgets on this machine, against a stub, as a table.
@@ -164,6 +167,7 @@ async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Pause(pause) => pause.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
         Command::Migrate(migrate) => migrate.run(context),
+        Command::Healthz(healthz) => healthz.run(context).await,
         Command::Twin(twin) => Box::pin(twin.run(context)).await,
         Command::Bench(bench) => Box::pin(bench.run(context.out)).await,
     }
