@@ -18,9 +18,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
 {{- define "oust.image" -}}
-{{- $repository := required "image.repository is required: where you pushed the image of deploy/Dockerfile" .Values.image.repository -}}
-{{- if .Values.image.digest -}}{{ $repository }}@{{ .Values.image.digest }}
-{{- else -}}{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{- end -}}
+{{- $image := .root.Values.image -}}
+{{- $own := index .root.Values .role -}}
+{{- $repository := required "image.repository is required: where you pushed the image of deploy/Dockerfile" $image.repository -}}
+{{- if $own.tag -}}{{ $repository }}:{{ $own.tag }}
+{{- else if $image.digest -}}{{ $repository }}@{{ $image.digest }}
+{{- else -}}{{ $repository }}:{{ $image.tag | default .root.Chart.AppVersion }}{{- end -}}
 {{- end }}
 
 {{/*
@@ -101,7 +104,7 @@ spec:
   {{- end }}
   containers:
     - name: oust
-      image: {{ include "oust.image" .root }}
+      image: {{ include "oust.image" . }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       args: {{ toJson .args }}
       env:
