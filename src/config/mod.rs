@@ -124,6 +124,8 @@ pub enum Role {
     Receiver,
     /// Runs playbooks.
     Worker,
+    /// Reads what no webhook brings.
+    Poller,
 }
 
 impl std::str::FromStr for Role {
@@ -133,8 +135,9 @@ impl std::str::FromStr for Role {
         match text {
             "receiver" => Ok(Self::Receiver),
             "worker" => Ok(Self::Worker),
-            "console" | "poller" => Err(format!("the role {text} is not available in this version")),
-            _ => Err("a role is receiver or worker".into()),
+            "poller" => Ok(Self::Poller),
+            "console" => Err(format!("the role {text} is not available in this version")),
+            _ => Err("a role is receiver, worker or poller".into()),
         }
     }
 }

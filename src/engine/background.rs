@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::decide::release_key;
 use super::intake::{Asking, Held};
 use super::lane::Message;
-use super::{Inner, lock, watch};
+use super::{Inner, lock, poll, watch};
 use crate::domain::task::{Event, Kind};
 use crate::graph::Terms;
 use crate::store::{self, Batch, Filter, Hint, Lane as Priority, Op, Page};
@@ -22,8 +22,31 @@ const LOOK_EVERY: Duration = Duration::from_millis(1_000);
 /// Another process' change (pause, resume) is noticed within 250 ms (contract §13.3).
 const STAMP_EVERY: Duration = Duration::from_millis(200);
 const MANY: u32 = 256;
+/// When there was more than one look takes.
+const SOON: Duration = Duration::from_millis(50);
 
 pub(super) fn spawn(inner: &Arc<Inner>) {
+    if inner.works || inner.polls {
+        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { duties(&inner).await }.boxed()));
+        for tenant in inner.tenants.values() {
+            let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
+            inner.tasks.spawn(async move {
+                tokio::select! {
+                    _ = graph.warm() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+    if inner.polls {
+        poll::spawn(inner);
+    }
+    if inner.works {
+        spawn_work(inner);
+    }
+}
+
+fn spawn_work(inner: &Arc<Inner>) {
     let parked = Arc::clone(inner);
     inner.tasks.spawn(async move {
         // A pause or a storm may have ended while nobody was there to wake what it held.
@@ -34,7 +57,6 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     inner.tasks.spawn(queue(Arc::clone(inner)));
     inner.tasks.spawn(hints(Arc::clone(inner)));
     if inner.store.is_shared() {
-        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { duties(&inner).await }.boxed()));
         inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { swept(&inner).await }.boxed()));
     }
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
@@ -59,18 +81,10 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     inner
         .tasks
         .spawn(every(Arc::clone(inner), Duration::from_secs(60), |inner| async move { members(&inner).await }.boxed()));
-    for tenant in inner.tenants.values() {
-        let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
-        inner.tasks.spawn(async move {
-            tokio::select! {
-                _ = graph.warm() => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
 }
 
-async fn every(
+/// Does something again and again until the engine stops.
+pub(super) async fn every(
     inner: Arc<Inner>,
     period: Duration,
     work: impl Fn(Arc<Inner>) -> futures_util::future::BoxFuture<'static, ()> + Send + 'static,
@@ -103,6 +117,15 @@ async fn queue(inner: Arc<Inner>) {
         };
         let Ok(room) = room else { return };
         drop(room);
+        if inner.era().ended.is_cancelled() {
+            // Nothing may be taken in before there is a lease again.
+            tokio::select! {
+                () = inner.begun.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = inner.stop.cancelled() => return,
+            }
+            continue;
+        }
         let free = inner.lane_room.available_permits().clamp(1, MANY as usize);
         let claims = tokio::select! {
             claims = inner.queue.claim(free) => claims,
@@ -136,8 +159,14 @@ async fn due(inner: Arc<Inner>) {
         if inner.is_dead() {
             return;
         }
+        let mut pause = LOOK_EVERY;
         match look(&inner).await {
-            Ok(()) => failures = 0,
+            Ok(found) => {
+                failures = 0;
+                if found >= MANY as usize {
+                    pause = SOON;
+                }
+            }
             Err(error) => {
                 inner.telemetry.store_error("work.look", &error);
                 if inner.pause_after_failure(&mut failures).await.is_err() {
@@ -146,21 +175,23 @@ async fn due(inner: Arc<Inner>) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
             () = inner.due.notified() => {}
             () = inner.stop.cancelled() => return,
         }
     }
 }
 
-/// Claims due people and waiting signals, urgent ones first.
-pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
+/// Claims due people and waiting signals, urgent ones first; gives how many people.
+pub(super) async fn look(inner: &Arc<Inner>) -> Result<usize, store::Error> {
     let now = inner.now();
     let era = inner.era();
     if era.ended.is_cancelled() {
-        return Ok(());
+        return Ok(0);
     }
-    for identity in inner.store.claim_people(now, era.epoch, MANY).await? {
+    let people = inner.store.claim_people(now, era.epoch, MANY).await?;
+    let found = people.len();
+    for identity in people {
         // Where they were claimed just now, the lane must know; elsewhere it knows what is due.
         if !inner.store.is_shared() && lock(&inner.lanes).contains_key(&identity) {
             continue;
@@ -175,7 +206,7 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), store::Error> {
             Box::pin(work.take_in(Held::waiting(waiting, asking), None)).await;
         });
     }
-    Ok(())
+    Ok(found)
 }
 
 /// A person whose lane ended badly is still marked as ours: nobody else looks after them. One that another process
@@ -228,11 +259,13 @@ async fn hints(inner: Arc<Inner>) {
 const WATCH: &str = "watch";
 const CLOCKS: &str = "clocks";
 const MEMBERS: &str = "members";
+pub(super) const POLL: &str = "poll";
 
 /// Takes or keeps the duties. What the last leader may have left undone is looked at at once.
 async fn duties(inner: &Arc<Inner>) {
     let era = inner.era();
-    for duty in [CLOCKS, WATCH, MEMBERS] {
+    let mine = [(CLOCKS, inner.works), (WATCH, inner.works), (MEMBERS, inner.works), (POLL, inner.polls)];
+    for duty in mine.into_iter().filter(|(_, mine)| *mine).map(|(duty, _)| duty) {
         let leads = match inner.store.lead(duty, era.epoch).await {
             Ok(leads) => leads && !era.ended.is_cancelled(),
             Err(error) => {
@@ -257,7 +290,7 @@ async fn duties(inner: &Arc<Inner>) {
 }
 
 /// One worker for itself leads everything.
-fn leads(inner: &Inner, duty: &str) -> bool {
+pub(super) fn leads(inner: &Inner, duty: &str) -> bool {
     !inner.store.is_shared() || lock(&inner.leading).contains(duty)
 }
 

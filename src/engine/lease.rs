@@ -80,6 +80,7 @@ impl Inner {
     pub(super) fn fence(&self, era: &Era) {
         if !era.ended.is_cancelled() {
             self.telemetry.lease_lost(era.epoch.0);
+            lock(&self.leading).clear();
             era.ended.cancel();
         }
     }
@@ -117,6 +118,7 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         match inner.begin_era().await {
             Ok(()) => {
                 failures = 0;
+                inner.begun.notify_one();
                 inner.due.notify_one();
             }
             Err(error) => {

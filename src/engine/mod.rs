@@ -9,6 +9,7 @@
 //! - `lease`: what this process may do before others take over.
 //! - `decide`: the only door by which a human moves a run.
 //! - `watch`: sign-ins newer than the revoke, read for a whole tenant at once.
+//! - `poll`: what no webhook brings.
 //! - `background`: claims of due work, and what must be looked at now and then.
 
 mod background;
@@ -19,6 +20,7 @@ mod lane;
 mod lease;
 mod naming;
 mod perform;
+mod poll;
 mod record;
 mod watch;
 
@@ -49,6 +51,7 @@ use crate::telemetry::Telemetry;
 
 pub use decide::{DecideError, Recorded};
 pub use hook::{Fate, Hook, NoHook, Place};
+pub use poll::Polling;
 
 /// The only clock the engine knows.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -64,6 +67,7 @@ pub struct Tenant {
     pub break_glass_group: Option<ObjectId>,
     /// Subscriptions and workspaces whose incidents may be asked for entities, per source.
     pub arm: HashMap<String, Vec<crate::sources::ArmWorkspace>>,
+    pub polling: Polling,
     members: RwLock<Option<(BTreeSet<ObjectId>, Timestamp)>>,
 }
 
@@ -77,6 +81,7 @@ impl Tenant {
             break_glass: BTreeSet::new(),
             break_glass_group: None,
             arm: HashMap::new(),
+            polling: Polling::default(),
             members: RwLock::new(None),
         }
     }
@@ -107,8 +112,10 @@ pub struct Config {
     pub other_slots: usize,
     /// People being contained at once; above it signals wait in the queue.
     pub lanes: usize,
-    /// False for a process that only records decisions: it takes no lease and performs nothing.
+    /// Takes signals in and performs. A process that neither works nor polls takes no lease: it records decisions.
     pub works: bool,
+    /// Reads what no webhook brings.
+    pub polls: bool,
 }
 
 /// The parts below the engine.
@@ -166,8 +173,12 @@ pub(crate) struct Inner {
     /// The lease in force.
     era: RwLock<Arc<lease::Era>>,
     works: bool,
+    polls: bool,
+    polling: tokio::sync::Mutex<()>,
     /// Duties this worker does for all.
     leading: Mutex<HashSet<&'static str>>,
+    /// Another era began.
+    begun: Notify,
     /// Work may have become due.
     due: Notify,
     stop: CancellationToken,
@@ -222,7 +233,10 @@ impl Engine {
             stamp: AtomicI64::new(0),
             era: RwLock::new(lease::none()),
             works: config.works,
+            polls: config.polls,
+            polling: tokio::sync::Mutex::default(),
             leading: Mutex::default(),
+            begun: Notify::new(),
             due: Notify::new(),
             stop: CancellationToken::new(),
             killed: CancellationToken::new(),
@@ -230,7 +244,7 @@ impl Engine {
             dead: AtomicBool::new(false),
         };
         let engine = Self { inner: Arc::new(inner) };
-        if engine.inner.works {
+        if engine.inner.works || engine.inner.polls {
             engine.inner.begin_era().await?;
         }
         background::read_settings(&engine.inner).await?;
@@ -240,7 +254,9 @@ impl Engine {
 
     /// Starts the loops: queue, due work, looks now and then. They end with `stop`.
     pub fn run(&self) {
-        tokio::spawn(lease::keep(Arc::clone(&self.inner)));
+        if self.inner.works || self.inner.polls {
+            tokio::spawn(lease::keep(Arc::clone(&self.inner)));
+        }
         background::spawn(&self.inner);
     }
 
@@ -254,7 +270,7 @@ impl Engine {
             self.inner.tasks.wait().await;
         }
         let era = self.inner.era();
-        if !era.ended.is_cancelled() && self.inner.works {
+        if !era.ended.is_cancelled() {
             // Whatever is left need not wait for the lease to run out; if this fails, it does.
             let _ = self.inner.store.end_epoch(era.epoch).await;
         }
@@ -315,7 +331,12 @@ impl Engine {
     /// # Errors
     /// The store could not be read.
     pub async fn look(&self) -> Result<(), store::Error> {
-        background::look(&self.inner).await
+        background::look(&self.inner).await.map(drop)
+    }
+
+    /// Polls every tenant once, now.
+    pub async fn poll_once(&self) {
+        poll::all(&self.inner).await;
     }
 
     /// Reads the sign-ins of every watched tenant once, now.

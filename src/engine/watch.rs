@@ -164,7 +164,7 @@ async fn looked(
             urgent: record.urgent,
             watch_at,
         };
-        let expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: None });
+        let expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: Some(inner.epoch()) });
         match inner.store.commit(Priority::Other, Batch { expect, ops: vec![Op::PutPerson(Box::new(row))] }).await {
             Err(store::Error::Conflict(_)) => {}
             other => return Ok(other?),

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::support::until_async;
 
-const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub const CLIENT_STATE: &str = "a-client-state-of-these-tests-0123456789";
 
 /// Numbers that look random and follow from a seed.
@@ -66,6 +66,17 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts a command whose errors go to the end of this file.
+    pub fn spawn(mut command: Command, log: &Path) -> Self {
+        let log = File::options().create(true).append(true).open(log).expect("a log");
+        let child = command.stdout(Stdio::null()).stderr(log).spawn();
+        Self { child: child.expect("the binary runs") }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, and the body is buried.
     pub fn kill(mut self) {
         self.child.kill().expect("a process of ours");
@@ -98,7 +109,7 @@ impl Drop for Process {
     }
 }
 
-fn binary(arguments: &[&str], folder: &Path) -> Command {
+pub fn binary(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oust"));
     command.args(arguments).current_dir(folder).env_clear().env("USER", "ada").stdin(Stdio::null());
     command
@@ -223,9 +234,7 @@ impl Site {
 
     /// Starts `oust serve` without waiting for it.
     pub fn spawn(&self) -> Process {
-        let log: File = OpenOptions::new().create(true).append(true).open(self.path("serve.log")).expect("a log");
-        let child = binary(&["serve"], self.dir.path()).stdout(Stdio::null()).stderr(log).spawn();
-        Process { child: child.expect("the binary runs") }
+        Process::spawn(binary(&["serve"], self.dir.path()), &self.path("serve.log"))
     }
 
     /// Starts `oust serve`; it is ready.
@@ -270,15 +279,7 @@ impl Site {
 
     /// One signed attempt, as a sender makes it.
     pub async fn attempt(&self, source: &str, id: &str, body: &[u8]) -> Result<(u16, Value), reqwest::Error> {
-        let now = Timestamp::now();
-        let signature = standard_webhooks::signature(&self.secret, id, now, body).expect("a good secret");
-        let request = self.http.post(self.url(&format!("webhooks/{source}")));
-        let request = request
-            .header("content-type", "application/json")
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now.as_second().to_string())
-            .header("webhook-signature", signature);
-        read(request.body(body.to_vec()).send().await?).await
+        signed(self.http.post(self.url(&format!("webhooks/{source}"))), &self.secret, id, body).await
     }
 
     /// A signed delivery that must be answered.
@@ -306,6 +307,23 @@ impl Site {
     pub fn store(&self) -> Arc<Sqlite> {
         Sqlite::open(self.path("oust.db"), Options { read_only: true, max_pages: None }).expect("the store")
     }
+}
+
+/// Signs a delivery as Standard Webhooks says, and sends it.
+pub async fn signed(
+    request: reqwest::RequestBuilder,
+    secret: &SecretString,
+    id: &str,
+    body: &[u8],
+) -> Result<(u16, Value), reqwest::Error> {
+    let now = Timestamp::now();
+    let signature = standard_webhooks::signature(secret, id, now, body).expect("a good secret");
+    let request = request
+        .header("content-type", "application/json")
+        .header("webhook-id", id)
+        .header("webhook-timestamp", now.as_second().to_string())
+        .header("webhook-signature", signature);
+    read(request.body(body.to_vec()).send().await?).await
 }
 
 async fn read(answer: Response) -> Result<(u16, Value), reqwest::Error> {

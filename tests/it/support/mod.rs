@@ -82,6 +82,7 @@ pub struct Setup {
     pub break_glass_group: Option<Uuid>,
     pub people: usize,
     pub policy: Policy,
+    pub polling: engine::Polling,
 }
 
 impl Default for Setup {
@@ -95,6 +96,7 @@ impl Default for Setup {
             break_glass_group: None,
             people: 50,
             policy: policy(),
+            polling: engine::Polling::default(),
         }
     }
 }
@@ -156,6 +158,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
     let hooks = graph::Hooks { now: Arc::new(move || now.now()), ..graph::Hooks::default() };
     let mut contoso = Tenant::new(tenant(), twin.tenant_id, config.build_with(hooks).expect("a client"));
     contoso.break_glass = setup.break_glass.iter().map(|id| ObjectId::new(*id)).collect();
+    contoso.polling = setup.polling;
     contoso.break_glass_group = setup.break_glass_group.map(ObjectId::new);
     let actions = oust::actions::registry();
     let catalog = if setup.playbooks.is_empty() {
@@ -191,6 +194,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
         other_slots: 64,
         lanes: 10_000,
         works: true,
+        polls: setup.polling != engine::Polling::default(),
     };
     let engine = Engine::start(config, parts).await.expect("the store is free");
     engine.run();
@@ -398,7 +402,7 @@ pub fn reviewer(id: &str, now: Timestamp) -> Reviewer {
 }
 
 /// A browser's public key: the base point of P-256 is on the curve, and nobody here needs the private half.
-fn recipient_key() -> String {
+pub fn recipient_key() -> String {
     use base64::Engine as _;
     let point = hex::decode(
         "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",
