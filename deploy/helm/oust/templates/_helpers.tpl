@@ -42,7 +42,7 @@ Receivers and consoles keep the names of the tenants; the credential's key is wa
 {{- $tenants := list -}}
 {{- range $all.tenants -}}
 {{- $credential := dict "client_id" .credential.client_id "client_secret" (dict "env" "OUST_NO_CREDENTIAL") -}}
-{{- $tenants = append $tenants (set (omit . "credential" "recover_credential") "credential" $credential) -}}
+{{- $tenants = append $tenants (set (omit . "credential" "recover_credential" "poll") "credential" $credential) -}}
 {{- end -}}
 {{- $_ := set $all "tenants" $tenants -}}
 {{- end -}}
