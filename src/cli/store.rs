@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Code, ConfigArg, Context, Failure};
-use crate::config;
+use crate::config::{self, QueueAt};
+use crate::queue::amqp;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{self, Page};
 
@@ -19,13 +20,28 @@ pub(super) struct Migrate {
 }
 
 impl Migrate {
-    pub fn run(self, context: &Context) -> Result<(), Failure> {
+    pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let path = config::store_of(&context.path(&self.config), &context.options());
         let path = path.map_err(|error| context.refused(&error))?;
+        let queue = config::queue_of(&context.path(&self.config), &context.options());
+        let queue = queue.map_err(|error| context.refused(&error))?;
         let store = Sqlite::open(&path, Options::default()).map_err(|error| failed(&error))?;
         drop(store);
         let shown = path.display().to_string();
-        context.out.say(&json!({ "store": shown, "current": true }), || format!("{shown}: the schema is current"));
+        let broker = match &queue {
+            QueueAt::Embedded => None,
+            QueueAt::Amqp(broker) => {
+                amqp::migrate(broker).await.map_err(|error| broker_failed(&error))?;
+                Some(broker.endpoint.to_string())
+            }
+        };
+        context.out.say(&json!({ "store": shown, "current": true, "broker": broker }), || {
+            let mut told = format!("{shown}: the schema is current");
+            if let Some(broker) = &broker {
+                told.push_str(&format!("\n{broker}: exchange and queues are there"));
+            }
+            told
+        });
         Ok(())
     }
 }
@@ -74,6 +90,15 @@ pub(super) fn failed(error: &store::Error) -> Failure {
         store::Error::CannotPersist(_) => "free disk space or fix the file's permissions, then run it again",
         store::Error::Conflict(_) => "somebody else wrote meanwhile; look again and repeat",
         _ => "see whether the file and its folder are readable by this user",
+    };
+    Failure::of(Code::Unreachable, error, next)
+}
+
+/// A broker that did not do it.
+pub(super) fn broker_failed(error: &amqp::Error) -> Failure {
+    let next = match error {
+        amqp::Error::Topology(_) => "do what it says, then run it again",
+        _ => "see `queue` in the configuration, and whether the broker runs and can be reached from here",
     };
     Failure::of(Code::Unreachable, error, next)
 }

@@ -5,6 +5,7 @@
 
 mod environment;
 mod guards;
+mod queue_at;
 mod reader;
 mod secret;
 mod senders;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use environment::{CONFIG, Environment, executable};
 pub use guards::{BlastRadius, Guards, Privileged};
+pub use queue_at::{QueueAt, SpoolAt};
 pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};
 
@@ -23,6 +25,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::run::Mode;
@@ -30,6 +33,7 @@ use crate::domain::task::Policy;
 use crate::http::Limits;
 use crate::playbook::yaml::{self, Mark, Node, Tree};
 use crate::playbook::{Diagnostic, Diagnostics, Severity};
+use crate::seal::SigningKey;
 use crate::telemetry;
 
 use reader::{Reader, Section};
@@ -47,6 +51,9 @@ pub struct Config {
     pub mode: Mode,
     /// The store's file.
     pub store: PathBuf,
+    pub queue: QueueAt,
+    /// Where a receiver keeps deliveries while the broker is away.
+    pub spool: Option<SpoolAt>,
     /// Folder of playbooks; `None` = the shipped ones.
     pub playbooks: Option<PathBuf>,
     pub tenants: Vec<Tenant>,
@@ -55,6 +62,8 @@ pub struct Config {
     /// Approval policies by name.
     pub approvals: BTreeMap<String, Policy>,
     pub limits: Limits,
+    /// Signs the audit trail's checkpoints.
+    pub audit_key: Option<SecretString>,
     pub telemetry: telemetry::Config,
 }
 
@@ -158,6 +167,23 @@ pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
     found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
 }
 
+/// Where the queue is, for commands that need nothing else of the file.
+///
+/// # Errors
+/// The file cannot be read, or its `queue` is wrong.
+pub fn queue_of(path: &Path, options: &Options) -> Result<QueueAt, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file = path.display().to_string();
+    let wrong = |found| Error::Wrong { path: path.to_owned(), found };
+    let tree = tree(&text, &file, &options.environment).map_err(wrong)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let vault = Vault { environment: &options.environment, folder, inline: options.inline_secrets };
+    let mut reader = Reader::new(&file, &text);
+    let top = reader.section(&tree, "the configuration");
+    let found = top.and_then(|mut top| queue_at::queue(&mut reader, &vault, &mut top));
+    found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
+}
+
 fn tree(text: &str, file: &str, environment: &Environment) -> Result<Node, Diagnostics> {
     let mut tree = match yaml::read(text) {
         Ok(tree) => tree,
@@ -197,13 +223,16 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let public_url = top.take("public_url").and_then(|node| tenants::url(reader, node, "public_url"));
     let mode = mode(reader, &mut top);
     let store = store(reader, vault, &mut top);
-    queue(reader, &mut top);
+    let queue = queue_at::queue(reader, vault, &mut top);
+    let spool = queue_at::spool(reader, vault, &mut top, queue.as_ref());
     let playbooks = playbooks(reader, vault, &mut top);
     let tenants = tenants::tenants(reader, vault, &mut top);
     let sources = sources::sources(reader, vault, &mut top, tenants.as_deref().unwrap_or_default());
     let guards = guards::guards(reader, &mut top);
     let approvals = guards::approvals(reader, &mut top);
     let limits = guards::limits(reader, &mut top);
+    let audit_key = audit_key(reader, vault, &mut top);
+    queue_at::check(reader, top.at, queue.as_ref(), &limits);
     let telemetry = telemetry(reader, &mut top);
     reader.finish(
         top,
@@ -211,7 +240,6 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         &[
             ("reviewers", "remove it; people decide tasks in a later version"),
             ("notifiers", "remove it; watch /metrics and `oust task list` meanwhile"),
-            ("spool", "remove it; the embedded queue is durable by itself"),
         ],
     );
     Some(Config {
@@ -219,12 +247,15 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         public_url,
         mode: mode?,
         store: store?,
+        queue: queue?,
+        spool,
         playbooks,
         tenants: tenants?,
         sources: sources?,
         guards: guards?,
         approvals,
         limits,
+        audit_key: audit_key?,
         telemetry: telemetry?,
     })
 }
@@ -258,14 +289,20 @@ fn store(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> O
     }
 }
 
-fn queue(reader: &mut Reader<'_>, top: &mut Section<'_>) {
-    let Some(node) = top.take("queue") else { return };
-    let Some(text) = reader.text(node, "queue") else { return };
-    if text.starts_with("amqp://") || text.starts_with("amqps://") {
-        reader.error(node.at, "a RabbitMQ queue is not available in this version", "write `queue: embedded`");
-    } else {
-        reader.word(node, "queue", &["embedded"], &[]);
+fn audit_key(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<Option<SecretString>> {
+    let Some(node) = top.take("audit") else { return Some(None) };
+    let mut section = reader.section(node, "audit")?;
+    let key = match reader.need(&mut section, "key", "audit") {
+        Some(node) => vault.secret(reader, node, "key").map(|key| (node, key)),
+        None => None,
+    };
+    reader.finish(section, "audit", &[]);
+    let (node, key) = key?;
+    if let Err(error) = SigningKey::parse(&key) {
+        reader.error(node.at, error.to_string(), "print one with `oust audit key --new`");
+        return None;
     }
+    Some(Some(key))
 }
 
 fn playbooks(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<PathBuf> {

@@ -90,7 +90,6 @@ fn all_mistakes_are_reported_at_once_with_their_places() {
 fn what_a_later_version_brings_is_refused_by_name() {
     let absent = "is not available in this version";
     refused(&with("store: postgres://db/oust\n"), (6, 8), absent);
-    refused(&with("queue: amqps://broker\n"), (6, 8), absent);
     refused(&with("reviewers: { passkeys: true }\n"), (6, 1), absent);
     refused(&with("notifiers: []\n"), (6, 1), absent);
     refused(&with("    poll: { alerts: 1s }\n"), (6, 21), "between 10s and 1h");

@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::decide::release_key;
 use super::intake::{Asking, Held};
 use super::lane::Message;
-use super::{Inner, lock, poll, watch};
+use super::{Inner, audit, lock, poll, watch};
 use crate::domain::task::{Event, Kind};
 use crate::graph::Terms;
 use crate::store::{self, Batch, Filter, Hint, Lane as Priority, Op, Page};
@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(1_000);
 /// Another process' change (pause, resume) is noticed within 250 ms (contract §13.3).
 const STAMP_EVERY: Duration = Duration::from_millis(200);
 const MANY: u32 = 256;
+/// The chain is at most a second behind the deeds (contract §13.7).
+const CHAIN_EVERY: Duration = Duration::from_millis(500);
+const SIGN_EVERY: Duration = Duration::from_secs(60);
 /// When there was more than one look takes.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -81,6 +84,22 @@ fn spawn_work(inner: &Arc<Inner>) {
     inner
         .tasks
         .spawn(every(Arc::clone(inner), Duration::from_secs(60), |inner| async move { members(&inner).await }.boxed()));
+    inner.tasks.spawn(every(Arc::clone(inner), CHAIN_EVERY, |inner| {
+        async move {
+            if leads(&inner, AUDIT) {
+                audit::follow(&inner).await;
+            }
+        }
+        .boxed()
+    }));
+    inner.tasks.spawn(every(Arc::clone(inner), SIGN_EVERY, |inner| {
+        async move {
+            if leads(&inner, AUDIT) {
+                audit::sign(&inner).await;
+            }
+        }
+        .boxed()
+    }));
 }
 
 /// Does something again and again until the engine stops.
@@ -259,12 +278,19 @@ async fn hints(inner: Arc<Inner>) {
 const WATCH: &str = "watch";
 const CLOCKS: &str = "clocks";
 const MEMBERS: &str = "members";
+pub(super) const AUDIT: &str = "audit";
 pub(super) const POLL: &str = "poll";
 
 /// Takes or keeps the duties. What the last leader may have left undone is looked at at once.
 async fn duties(inner: &Arc<Inner>) {
     let era = inner.era();
-    let mine = [(CLOCKS, inner.works), (WATCH, inner.works), (MEMBERS, inner.works), (POLL, inner.polls)];
+    let mine = [
+        (CLOCKS, inner.works),
+        (WATCH, inner.works),
+        (MEMBERS, inner.works),
+        (AUDIT, inner.works),
+        (POLL, inner.polls),
+    ];
     for duty in mine.into_iter().filter(|(_, mine)| *mine).map(|(duty, _)| duty) {
         let leads = match inner.store.lead(duty, era.epoch).await {
             Ok(leads) => leads && !era.ended.is_cancelled(),

@@ -9,9 +9,11 @@
 //! - `lease`: what this process may do before others take over.
 //! - `decide`: the only door by which a human moves a run.
 //! - `watch`: sign-ins newer than the revoke, read for a whole tenant at once.
+//! - `audit`: the hash chain over the audit trail.
 //! - `poll`: what no webhook brings.
 //! - `background`: claims of due work, and what must be looked at now and then.
 
+mod audit;
 mod background;
 mod decide;
 mod hook;
@@ -30,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -49,6 +52,7 @@ use crate::queue::Queue;
 use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow, Store};
 use crate::telemetry::Telemetry;
 
+pub use audit::CHECKPOINT;
 pub use decide::{DecideError, Recorded};
 pub use hook::{Fate, Hook, NoHook, Place};
 pub use poll::Polling;
@@ -116,6 +120,8 @@ pub struct Config {
     pub works: bool,
     /// Reads what no webhook brings.
     pub polls: bool,
+    /// Signs the audit trail's checkpoints; without one a key is drawn and kept in the store.
+    pub audit_key: Option<SecretString>,
 }
 
 /// The parts below the engine.
@@ -175,6 +181,7 @@ pub(crate) struct Inner {
     works: bool,
     polls: bool,
     polling: tokio::sync::Mutex<()>,
+    audit_key: Option<SecretString>,
     /// Duties this worker does for all.
     leading: Mutex<HashSet<&'static str>>,
     /// Another era began.
@@ -235,6 +242,7 @@ impl Engine {
             works: config.works,
             polls: config.polls,
             polling: tokio::sync::Mutex::default(),
+            audit_key: config.audit_key,
             leading: Mutex::default(),
             begun: Notify::new(),
             due: Notify::new(),
@@ -270,6 +278,9 @@ impl Engine {
             self.inner.tasks.wait().await;
         }
         let era = self.inner.era();
+        if self.inner.works && !self.inner.is_dead() && background::leads(&self.inner, background::AUDIT) {
+            audit::sign(&self.inner).await;
+        }
         if !era.ended.is_cancelled() {
             // Whatever is left need not wait for the lease to run out; if this fails, it does.
             let _ = self.inner.store.end_epoch(era.epoch).await;

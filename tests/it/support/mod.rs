@@ -1,5 +1,9 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
+pub mod broker;
+pub mod postgres;
+pub mod proxy;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,6 +199,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
         lanes: 10_000,
         works: true,
         polls: setup.polling != engine::Polling::default(),
+        audit_key: None,
     };
     let engine = Engine::start(config, parts).await.expect("the store is free");
     engine.run();
