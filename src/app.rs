@@ -1,5 +1,6 @@
 //! Builds the floors bottom-up from a configuration and runs them: one process, one shutdown, the only clock.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +13,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions;
-use crate::config::{self, Config, Role, StoreAt};
+use crate::config::{self, Config, QueueAt, Role, StoreAt};
 use crate::domain::person::Rules;
 use crate::domain::run::Mode;
 use crate::engine::{self, Clock, Engine, NoHook, Tenant};
 use crate::graph::{self, Graph};
 use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
-use crate::queue::{Embedded, Queue};
+use crate::queue::{Amqp, Embedded, Queue};
 use crate::store::postgres::Postgres;
-use crate::store::sqlite::{Options, Sqlite};
+use crate::store::sqlite::{Options, Spool, Sqlite};
 use crate::store::{self, Access, Audit, Store};
 use crate::telemetry::{GraphCall, Telemetry};
 
@@ -36,12 +37,14 @@ const LANES: usize = 4_000;
 /// A running process.
 #[derive(Debug)]
 pub struct Running {
-    /// Where the receiver listens; `None` without that role.
-    pub address: Option<SocketAddr>,
-    pub store: Arc<dyn Store>,
+    /// Where it listens: health and metrics at least.
+    pub address: SocketAddr,
+    /// Absent in a process that only hands deliveries to a broker.
+    pub store: Option<Arc<dyn Store>>,
+    queue: Arc<dyn Queue>,
     engine: Option<Engine>,
     stop: CancellationToken,
-    receiver: Option<tokio::task::JoinHandle<usize>>,
+    served: Option<tokio::task::JoinHandle<usize>>,
 }
 
 /// Opens the store that is configured.
@@ -78,29 +81,33 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     }
     let telemetry = Telemetry::new();
     let clock: Clock = Arc::new(now);
-    let store = open_store(&config.store, Access::Write).await.context("the store cannot be used")?;
-    let queue: Arc<dyn Queue> = Embedded::new(Arc::clone(&store));
-    let stop = CancellationToken::new();
-    let engine = if roles.contains(&Role::Worker) || roles.contains(&Role::Poller) {
-        Some(engine(&config, roles, &store, &queue, &telemetry, &clock).await?)
-    } else {
-        None
+    let works = roles.contains(&Role::Worker) || roles.contains(&Role::Poller);
+    let store = match config.queue {
+        // A receiver in front of a broker needs no store, and has no right to one.
+        QueueAt::Amqp(_) if !works && !roles.contains(&Role::Console) => None,
+        _ => Some(open_store(&config.store, Access::Write).await.context("the store cannot be used")?),
     };
-    let mut running = Running { address: None, store, engine, stop, receiver: None };
+    let queue = open_queue(&config, roles, store.as_ref(), &telemetry).await?;
+    let stop = CancellationToken::new();
+    let engine = match &store {
+        Some(store) if works => Some(engine(&config, roles, store, &queue, &telemetry, &clock).await?),
+        _ => None,
+    };
+    let address = config.listen;
+    let mut running = Running { address, store, queue: Arc::clone(&queue), engine, stop, served: None };
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
+    running.address = listener.local_addr()?;
+    let surface = running.surface(&config, roles, &queue, &telemetry, &clock)?;
     if roles.contains(&Role::Receiver) {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("{} cannot be listened on", config.listen))?;
-        running.address = Some(listener.local_addr()?);
-        let surface = running.surface(&config, &queue, &telemetry, &clock)?;
         running.audit_refusals(&surface, &queue, &clock);
-        let router = http::router(surface);
-        let stop = running.stop.clone();
-        running.receiver = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
-            stop.cancelled().await;
-        })));
     }
-    tracing::info!(address = running.address.map(tracing::field::display), mode = ?config.mode, "ready");
+    let router = http::router(surface);
+    let told = running.stop.clone();
+    running.served = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
+        told.cancelled().await;
+    })));
+    tracing::info!(address = %running.address, mode = ?config.mode, "ready");
     Ok(running)
 }
 
@@ -108,11 +115,11 @@ impl Running {
     /// Stops taking deliveries, answers those under way, ends what is in flight, lets go of the store.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if let Some(receiver) = self.receiver.take() {
-            match receiver.await {
+        if let Some(served) = self.served.take() {
+            match served.await {
                 Ok(0) => {}
                 Ok(cut) => tracing::warn!(cut, "connections were cut at shutdown"),
-                Err(error) => tracing::error!(error = %error, "the receiver ended badly"),
+                Err(error) => tracing::error!(error = %error, "the HTTP surface ended badly"),
             }
         }
         if let Some(engine) = &self.engine {
@@ -128,11 +135,15 @@ impl Running {
     fn surface(
         &self,
         config: &Config,
+        roles: &[Role],
         queue: &Arc<dyn Queue>,
         telemetry: &Telemetry,
         clock: &Clock,
     ) -> anyhow::Result<http::State> {
-        let sources = config.sources.iter().map(config::Source::open).collect::<Result<_, _>>();
+        // Health and metrics every process has; ways in only a receiver, reads only a console.
+        let taken = config.sources.iter().filter(|_| roles.contains(&Role::Receiver));
+        let sources = taken.map(config::Source::open).collect::<Result<_, _>>();
+        let store = self.store.clone().filter(|_| roles.contains(&Role::Console));
         let covered: Arc<dyn Fn(&crate::domain::Signal) -> bool + Send + Sync> = match self.engine.clone() {
             Some(engine) => Arc::new(move |signal| engine.knows_as_covered(signal)),
             None => Arc::new(|_| false),
@@ -146,11 +157,11 @@ impl Running {
         Ok(http::State::new(http::Parts {
             sources: sources.map_err(|error| anyhow!(error))?,
             queue: Arc::clone(queue),
-            store: Arc::clone(&self.store),
+            store,
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
             clock: Arc::clone(clock),
-            ready: self.readiness(),
+            ready: self.readiness(telemetry, matches!(config.queue, QueueAt::Embedded)),
             covered,
             paused,
         }))
@@ -160,16 +171,13 @@ impl Running {
     fn audit_refusals(&self, surface: &http::State, queue: &Arc<dyn Queue>, clock: &Clock) {
         let (surface, clock, queue, stop) = (surface.clone(), Arc::clone(clock), Arc::clone(queue), self.stop.clone());
         tokio::spawn(async move {
-            let mut ending = false;
+            let (mut ending, mut unsaid) = (false, VecDeque::new());
             while !ending {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_secs(60)) => {}
                     () = stop.cancelled() => ending = true,
                 }
                 let refused = surface.take_refusals();
-                if refused.is_empty() {
-                    continue;
-                }
                 let lines = refused.iter().map(
                     |((source, reason), count)| serde_json::json!({"source": source, "reason": reason, "count": count}),
                 );
@@ -182,18 +190,31 @@ impl Running {
                     case: None,
                     detail: lines.collect(),
                 };
-                if let Err(error) = queue.report(audit).await {
-                    tracing::error!(error = %error, "refused deliveries could not be audited");
+                if !refused.is_empty() {
+                    unsaid.push_back(audit);
+                }
+                // What could not be told is told later; a day of minutes is kept.
+                while unsaid.len() > 1_440 {
+                    unsaid.pop_front();
+                }
+                while let Some(audit) = unsaid.front() {
+                    if let Err(error) = queue.report(audit.clone()).await {
+                        let waiting = unsaid.len();
+                        tracing::warn!(error = %http::chain(&error), waiting, "refused deliveries could not be audited yet");
+                        break;
+                    }
+                    unsaid.pop_front();
                 }
             }
         });
     }
 
-    /// Looks at the store once a second, so that `/readyz` answers without waiting for it.
-    fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    /// Looks at store and queue once a second, so that `/readyz` answers without waiting for them.
+    fn readiness(&self, telemetry: &Telemetry, is_embedded: bool) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
         let healthy = Arc::new(AtomicBool::new(true));
         let problem = Arc::new(Mutex::new(None::<String>));
-        let (store, stop) = (Arc::clone(&self.store), self.stop.clone());
+        let (store, queue, stop) = (self.store.clone(), Arc::clone(&self.queue), self.stop.clone());
+        let telemetry = telemetry.clone();
         let (seen, said) = (Arc::clone(&healthy), Arc::clone(&problem));
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -202,20 +223,31 @@ impl Running {
                     _ = ticks.tick() => {}
                     () = stop.cancelled() => return,
                 }
+                let condition = queue.condition();
+                telemetry.spool(condition.spooled, condition.spool_bytes);
+                telemetry.broker_messages(condition.depth.unwrap_or(0));
+                let Some(store) = &store else { continue };
                 let answer = store.setting("pause").await;
                 seen.store(answer.is_ok(), Ordering::Relaxed);
                 *said.lock().unwrap_or_else(PoisonError::into_inner) = answer.err().map(|error| error.to_string());
             }
         });
-        let engine = self.engine.clone();
+        let (engine, queue, has_store) = (self.engine.clone(), Arc::clone(&self.queue), self.store.is_some());
         Arc::new(move || {
             let detail = problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let ok = healthy.load(Ordering::Relaxed);
-            let mut checks = vec![
-                Check { name: "store".into(), ok, detail: detail.clone() },
-                Check { name: "queue".into(), ok, detail: Some("embedded in the store".into()) },
-            ];
+            let condition = queue.condition();
+            let mut checks = Vec::new();
+            if has_store {
+                checks.push(Check { name: "store".into(), ok, detail });
+            }
+            // In the store it fares as the store does.
+            let queue_ok = condition.ok && (ok || !is_embedded);
+            checks.push(Check { name: "queue".into(), ok: queue_ok, detail: Some(condition.detail) });
             if let Some(engine) = &engine {
+                let leased = engine.holds_lease();
+                let detail = (!leased).then(|| "lost; another is asked for".to_owned());
+                checks.push(Check { name: "lease".into(), ok: leased, detail });
                 let (catalog, problems) = engine.playbooks();
                 let detail = match problems.first() {
                     None => format!("{} playbooks, set {}", catalog.entries().len(), catalog.set_hash()),
@@ -227,6 +259,33 @@ impl Running {
             Readiness { checks }
         })
     }
+}
+
+async fn open_queue(
+    config: &Config,
+    roles: &[Role],
+    store: Option<&Arc<dyn Store>>,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Arc<dyn Queue>> {
+    let QueueAt::Amqp(broker) = &config.queue else {
+        let store = store.context("the embedded queue needs a store")?;
+        return Ok(Embedded::new(Arc::clone(store)));
+    };
+    let (broker, telemetry) = (broker.as_ref().clone(), telemetry.clone());
+    // It stands in front of the broker where deliveries come in; another process may have the same configuration.
+    let spool = match &config.spool {
+        Some(at) if roles.contains(&Role::Receiver) => {
+            Some(Spool::open(&at.path, at.max).context("the spool cannot be used")?)
+        }
+        _ => None,
+    };
+    let queue = match store {
+        Some(store) if roles.contains(&Role::Worker) => {
+            Amqp::open_worker(broker, Arc::clone(store), telemetry, spool).await
+        }
+        _ => Amqp::open(broker, telemetry, spool).await,
+    };
+    Ok(queue.context("the queue cannot be used")?)
 }
 
 async fn engine(

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{Code, ConfigArg, Context, Failure};
 use crate::app::open_store;
-use crate::config::{self, StoreAt};
+use crate::config::{self, QueueAt, StoreAt};
+use crate::queue::amqp;
 use crate::store::{self, Access, Page, Store};
 
 /// `oust migrate`
@@ -21,9 +22,24 @@ impl Migrate {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         let at = config::store_of(&context.path(&self.config), &context.options());
         let at = at.map_err(|error| context.refused(&error))?;
+        let queue = config::queue_of(&context.path(&self.config), &context.options());
+        let queue = queue.map_err(|error| context.refused(&error))?;
         drop(open_store(&at, Access::Write).await.map_err(|error| failed(&error))?);
         let shown = at.to_string();
-        context.out.say(&json!({ "store": shown, "current": true }), || format!("{shown}: the schema is current"));
+        let broker = match &queue {
+            QueueAt::Embedded => None,
+            QueueAt::Amqp(broker) => {
+                amqp::migrate(broker).await.map_err(|error| broker_failed(&error))?;
+                Some(broker.endpoint.to_string())
+            }
+        };
+        context.out.say(&json!({ "store": shown, "current": true, "broker": broker }), || {
+            let mut told = format!("{shown}: the schema is current");
+            if let Some(broker) = &broker {
+                told.push_str(&format!("\n{broker}: exchange and queues are there"));
+            }
+            told
+        });
         Ok(())
     }
 }
@@ -76,6 +92,15 @@ pub(super) fn failed(error: &store::Error) -> Failure {
         }
         store::Error::Conflict(_) => "somebody else wrote meanwhile; look again and repeat",
         _ => "see whether the file, or the database, can be reached by this user",
+    };
+    Failure::of(Code::Unreachable, error, next)
+}
+
+/// A broker that did not do it.
+pub(super) fn broker_failed(error: &amqp::Error) -> Failure {
+    let next = match error {
+        amqp::Error::Topology(_) => "do what it says, then run it again",
+        _ => "see `queue` in the configuration, and whether the broker runs and can be reached from here",
     };
     Failure::of(Code::Unreachable, error, next)
 }

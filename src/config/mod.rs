@@ -6,6 +6,7 @@
 mod environment;
 mod guards;
 mod places;
+mod queue_at;
 mod reader;
 mod secret;
 mod senders;
@@ -18,6 +19,7 @@ mod tests;
 pub use environment::{CONFIG, Environment, executable};
 pub use guards::{BlastRadius, Guards, Privileged};
 pub use places::StoreAt;
+pub use queue_at::{QueueAt, SpoolAt};
 pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};
 
@@ -50,6 +52,9 @@ pub struct Config {
     pub public_url: Option<Url>,
     pub mode: Mode,
     pub store: StoreAt,
+    pub queue: QueueAt,
+    /// Where a receiver keeps deliveries while the broker is away.
+    pub spool: Option<SpoolAt>,
     /// Folder of playbooks; `None` = the shipped ones.
     pub playbooks: Option<PathBuf>,
     pub tenants: Vec<Tenant>,
@@ -125,12 +130,14 @@ pub fn parse(text: &str, path: &Path, options: &Options) -> Result<Loaded, Diagn
 /// Which part of the work a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Takes deliveries and answers reads.
+    /// Takes deliveries.
     Receiver,
     /// Runs playbooks.
     Worker,
     /// Reads what no webhook brings.
     Poller,
+    /// Answers people and programs that look: the read API.
+    Console,
 }
 
 impl std::str::FromStr for Role {
@@ -141,8 +148,8 @@ impl std::str::FromStr for Role {
             "receiver" => Ok(Self::Receiver),
             "worker" => Ok(Self::Worker),
             "poller" => Ok(Self::Poller),
-            "console" => Err(format!("the role {text} is not available in this version")),
-            _ => Err("a role is receiver, worker or poller".into()),
+            "console" => Ok(Self::Console),
+            _ => Err("a role is receiver, worker, console or poller".into()),
         }
     }
 }
@@ -161,6 +168,23 @@ pub fn store_of(path: &Path, options: &Options) -> Result<StoreAt, Error> {
     let mut reader = Reader::new(&file, &text);
     let found =
         reader.section(&tree, "the configuration").and_then(|mut top| places::store(&mut reader, &vault, &mut top));
+    found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
+}
+
+/// Where the queue is, for commands that need nothing else of the file.
+///
+/// # Errors
+/// The file cannot be read, or its `queue` is wrong.
+pub fn queue_of(path: &Path, options: &Options) -> Result<QueueAt, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file = path.display().to_string();
+    let wrong = |found| Error::Wrong { path: path.to_owned(), found };
+    let tree = tree(&text, &file, &options.environment).map_err(wrong)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let vault = Vault { environment: &options.environment, folder, inline: options.inline_secrets };
+    let mut reader = Reader::new(&file, &text);
+    let top = reader.section(&tree, "the configuration");
+    let found = top.and_then(|mut top| queue_at::queue(&mut reader, &vault, &mut top));
     found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
 }
 
@@ -203,7 +227,8 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let public_url = top.take("public_url").and_then(|node| tenants::url(reader, node, "public_url"));
     let mode = mode(reader, &mut top);
     let store = places::store(reader, vault, &mut top);
-    queue(reader, &mut top);
+    let queue = queue_at::queue(reader, vault, &mut top);
+    let spool = queue_at::spool(reader, vault, &mut top, queue.as_ref());
     let playbooks = playbooks(reader, vault, &mut top);
     let tenants = tenants::tenants(reader, vault, &mut top);
     let sources = sources::sources(reader, vault, &mut top, tenants.as_deref().unwrap_or_default());
@@ -211,6 +236,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let approvals = guards::approvals(reader, &mut top);
     let limits = guards::limits(reader, &mut top);
     let audit_key = audit_key(reader, vault, &mut top);
+    queue_at::check(reader, top.at, queue.as_ref(), &limits);
     let telemetry = telemetry(reader, &mut top);
     reader.finish(
         top,
@@ -218,7 +244,6 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         &[
             ("reviewers", "remove it; people decide tasks in a later version"),
             ("notifiers", "remove it; watch /metrics and `oust task list` meanwhile"),
-            ("spool", "remove it; the embedded queue is durable by itself"),
         ],
     );
     Some(Config {
@@ -226,6 +251,8 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         public_url,
         mode: mode?,
         store: store?,
+        queue: queue?,
+        spool,
         playbooks,
         tenants: tenants?,
         sources: sources?,
@@ -246,16 +273,6 @@ fn mode(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<Mode> {
     match reader.word(node, "mode", &["shadow", "enforce"], &[])? {
         "enforce" => Some(Mode::Enforce),
         _ => Some(Mode::Shadow),
-    }
-}
-
-fn queue(reader: &mut Reader<'_>, top: &mut Section<'_>) {
-    let Some(node) = top.take("queue") else { return };
-    let Some(text) = reader.text(node, "queue") else { return };
-    if text.starts_with("amqp://") || text.starts_with("amqps://") {
-        reader.error(node.at, "a RabbitMQ queue is not available in this version", "write `queue: embedded`");
-    } else {
-        reader.word(node, "queue", &["embedded"], &[]);
     }
 }
 

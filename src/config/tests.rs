@@ -90,7 +90,6 @@ fn all_mistakes_are_reported_at_once_with_their_places() {
 #[test]
 fn what_a_later_version_brings_is_refused_by_name() {
     let absent = "is not available in this version";
-    refused(&with("queue: amqps://broker\n"), (6, 8), absent);
     refused(&with("reviewers: { passkeys: true }\n"), (6, 1), absent);
     refused(&with("notifiers: []\n"), (6, 1), absent);
     refused(&with("    poll: { alerts: 1s }\n"), (6, 21), "between 10s and 1h");
@@ -273,4 +272,73 @@ fn a_password_in_the_file_is_warned_about_and_never_shown() {
         assert!(found.iter().any(|one| one.message.contains(words)), "{store}: {found}");
         assert!(!found.render(false).contains("hunter2"), "{store}: {found}");
     }
+}
+
+fn broker(more: &str) -> Result<(QueueAt, Option<SpoolAt>, Diagnostics), Diagnostics> {
+    let Loaded { config, warnings } = read(&with(more))?;
+    Ok((config.queue, config.spool, warnings))
+}
+
+#[test]
+fn a_broker_is_named_in_every_form() {
+    for form in [
+        "queue: amqps://ada:hunter2@mq.contoso.example/prod\n",
+        "queue: { env: OUST_BROKER }\n",
+        "queue: { url: 'amqps://ada@mq.contoso.example/prod', password: { env: OUST_SHORT } }\n",
+        "queue: { url: { env: OUST_BROKER }, prefix: eu, prefetch: 64, in_flight: 10 }\nspool: spool.db\n",
+    ] {
+        let url = "amqps://ada:hunter2@mq.contoso.example/prod";
+        let environment =
+            Environment::of([("OUST_CLIENT_SECRET", "x"), ("OUST_SHORT", "hunter2"), ("OUST_BROKER", url)]);
+        let options = Options { environment, inline_secrets: false };
+        let loaded = parse(&with(form), Path::new("/etc/oust/oust.yaml"), &options).expect(form);
+        let QueueAt::Amqp(config) = &loaded.config.queue else { panic!("{form}") };
+        assert_eq!(config.endpoint.to_string(), "amqps://ada@mq.contoso.example:5671/prod");
+        assert!(!format!("{:?} {}", loaded.config, loaded.warnings).contains("hunter2"), "{form}");
+        let warned = loaded.warnings.iter().any(|one| one.message.contains("password stands here"));
+        assert_eq!(warned, form.contains("hunter2"), "{form}: {}", loaded.warnings);
+        if form.contains("prefix") {
+            assert_eq!((config.prefix.as_str(), config.prefetch, config.in_flight), ("eu", 64, 10));
+            let spool = loaded.config.spool.expect("a spool");
+            assert_eq!((spool.path.as_path(), spool.max), (Path::new("/etc/oust/spool.db"), 1 << 30));
+        }
+    }
+    let (_, spool, _) = broker("queue: amqp://localhost\nspool: { path: /x/s.db, max: 2GiB }\n").expect("valid");
+    assert_eq!(spool, Some(SpoolAt { path: "/x/s.db".into(), max: 2 << 30 }));
+}
+
+#[test]
+fn a_broker_that_cannot_be_is_refused_and_its_password_not_repeated() {
+    let cases = [
+        ("queue: amqp:///hunter2\n", "names no host"),
+        ("queue: amqp://u:hunter2@h/v?x=1\n", "must end with the vhost"),
+        ("queue: ampq://u:hunter2@h\n", "not a broker's address"),
+        ("queue: rabbit\n", "must be embedded"),
+        ("queue: [a]\n", "must be text"),
+        ("queue: { password: { env: OUST_SHORT } }\n", "lacks url"),
+        ("queue: { url: 'amqp://localhost', ca: /no/such.pem }\n", "is no file"),
+        ("queue: { url: 'amqps://h', certificate: /dev/null }\n", "is no file"),
+        ("queue: { url: 'amqp://localhost', prefix: 'a b' }\n", "does not name queues"),
+        ("queue: { url: 'amqp://localhost', prefetch: 0 }\n", "whole number"),
+        ("queue: { url: 'amqp://localhost', heartbeat: 3 }\n", "unknown key"),
+        ("queue: { url: 'amqp://localhost', password: hunter2 }\n", "in clear"),
+        ("queue: amqp://localhost\nspool: { max: 1GiB }\n", "lacks path"),
+        ("queue: amqp://localhost\nspool: { path: s, max: 1 }\n", "must be a size"),
+        ("queue: amqp://localhost\nlimits: { max_body: 16MiB }\n", "max_body"),
+        ("queue: embedded\nspool: spool.db\n", "in front of a broker"),
+        ("spool: spool.db\n", "in front of a broker"),
+    ];
+    for (text, words) in cases {
+        let found = read(&with(text)).expect_err(text);
+        assert!(found.iter().any(|one| one.message.contains(words)), "{text}: {found}");
+        assert!(!format!("{found:?} {}", found.render(false)).contains("hunter2"), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_broker_beyond_this_machine_without_tls_is_warned_about() {
+    let (_, _, warnings) = broker("queue: amqp://mq.contoso.example\n").expect("valid");
+    assert!(warnings.iter().any(|one| one.message.contains("without TLS")), "{warnings}");
+    let (_, _, warnings) = broker("queue: amqp://127.0.0.1:5672\n").expect("valid");
+    assert!(!warnings.iter().any(|one| one.message.contains("TLS")), "{warnings}");
 }

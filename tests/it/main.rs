@@ -14,6 +14,8 @@ mod playbooks;
 
 mod process;
 
+mod queues;
+
 mod serve;
 
 mod scenarios;

@@ -1,6 +1,8 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
+pub mod broker;
 pub mod postgres;
+pub mod proxy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
