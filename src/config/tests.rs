@@ -257,6 +257,9 @@ fn a_password_in_the_file_is_warned_about_and_never_shown() {
     let Loaded { warnings, .. } = read(&text).expect("it works");
     assert!(warnings.iter().any(|one| one.message.contains("stands here in clear")), "{warnings}");
     assert!(!warnings.render(false).contains("hunter2"), "{warnings}");
+    let long = format!("store: postgres://oust:hunter2@127.0.0.1/cases?application_name={}\n", "x".repeat(500));
+    let Loaded { warnings, .. } = read(&with(&long)).expect("it works");
+    assert!(!warnings.render(false).contains("hunter2"), "a long line is cut, and hidden all the same: {warnings}");
     for (store, words) in [
         ("store: postgres://oust:hunter2@127.0.0.1\n", "names no database"),
         ("store: postgres://oust:hunter2@127.0.0.1/d?sslmode=perhaps\n", "sslmode must be"),

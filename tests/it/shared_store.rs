@@ -68,7 +68,7 @@ async fn a_worker_that_never_was_is_fenced_as_well() {
 async fn many_workers_never_claim_one_person_twice() {
     let place = Place::new().await;
     let stores = [place.open().await, place.open().await, place.open().await];
-    let due = |number: u128| PersonRow { due_at: Some(at(0)), urgent: number % 7 == 0, ..person_row(number) };
+    let due = |number: u128| PersonRow { due_at: Some(at(0)), urgent: number.is_multiple_of(7), ..person_row(number) };
     let ops = (1..=120).map(|number| Op::PutPerson(Box::new(due(number)))).collect();
     stores[0].commit(Lane::Other, Batch { expect: None, ops }).await.expect("commits");
     let taken = AtomicUsize::new(0);
@@ -161,8 +161,7 @@ async fn of_many_first_rows_of_a_person_one_is_written() {
 async fn of_many_writers_of_one_revision_one_wins() {
     let place = Place::new().await;
     let stores = [place.open().await, place.open().await];
-    let mut revision = 0;
-    for _ in 0..5 {
+    for revision in 0..5 {
         let writers = (0..8usize).map(|number| {
             let expect = Some(Expect { identity: person(1), revision, epoch: None });
             let ops = vec![Op::PutPerson(Box::new(person_row(1)))];
@@ -170,7 +169,6 @@ async fn of_many_writers_of_one_revision_one_wins() {
         });
         let results = join_all(writers).await;
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
-        revision += 1;
     }
     assert_eq!(stores[0].person(&person(1)).await.expect("reads").expect("a row").revision, 5);
 }
