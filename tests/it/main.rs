@@ -31,3 +31,5 @@ mod step_matrix;
 mod store;
 
 mod support;
+
+mod takeover;

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
-use self::stage::Stage;
+use self::stage::{Shape, Stage};
 use super::out::table;
 use super::{Code, Failure, Out};
 
@@ -29,6 +29,12 @@ pub(super) struct Bench {
     /// Where the store is put for the time [default: the system's folder for temporary files; in memory, syncs are free].
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
+    /// Instead of the embedded store: an empty database to be thrown away (postgres://…), for what stays in it.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Instead of the embedded queue: a broker (amqp://…), on which queues of its own stay.
+    #[arg(long, value_name = "URL", requires = "store")]
+    queue: Option<String>,
     /// Only rows of these groups.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Group>,
@@ -140,7 +146,7 @@ impl Bench {
     pub async fn run(self, out: Out) -> Result<(), Failure> {
         let next = "is the folder writable, and may this machine start processes and listen on 127.0.0.1?";
         let failed = |error: &anyhow::Error| Failure::of(Code::Problems, error.as_ref(), next);
-        let stage = Stage::build(self.folder.as_deref()).await.map_err(|error| failed(&error))?;
+        let stage = Stage::build(self.folder.as_deref(), self.shape()).await.map_err(|error| failed(&error))?;
         let mut rows = Vec::new();
         let mut failure = None;
         for group in Group::value_variants().iter().filter(|group| self.wants(**group)) {
@@ -164,6 +170,10 @@ impl Bench {
             )
         });
         failure.map_or(Ok(()), Err)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { store: self.store.clone(), queue: self.queue.clone() }
     }
 
     fn wants(&self, group: Group) -> bool {

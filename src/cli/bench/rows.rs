@@ -10,7 +10,7 @@ use super::sender::{Line, Load, Wanted, load};
 use super::stage::{Server, Stage};
 use super::{Row, Sizes, copies};
 use crate::domain::{Identity, ObjectId};
-use crate::store::Store;
+use crate::store::{Access, Store};
 
 /// Connections of a sender in a hurry.
 const CONNECTIONS: usize = 64;
@@ -185,12 +185,13 @@ pub(super) async fn whole(stage: &Stage, sizes: Sizes) -> anyhow::Result<Vec<Row
     stage.clear()?;
     let server = stage.ready(BOTH).await?;
     warm(stage).await?;
-    let store = stage.store(true)?;
+    let store = stage.store(Access::Look).await?;
+    let open = approvals(&*store).await?;
     let before = server.cpu();
     let begun = Instant::now();
     let all = Load { wanted: Wanted::Whole, connections: CONNECTIONS, signals: sizes.whole, time: EVER, rate: None };
     load(&stage.target, all).await?;
-    tasks(&*store, sizes.whole as u64).await?;
+    tasks(&*store, open + sizes.whole as u64).await?;
     let took = begun.elapsed();
     let cpu = server.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
     let each = sizes.whole as f64;
@@ -200,12 +201,16 @@ pub(super) async fn whole(stage: &Stage, sizes: Sizes) -> anyhow::Result<Vec<Row
     Ok(rows)
 }
 
+async fn approvals(store: &dyn Store) -> anyhow::Result<u64> {
+    let figures = store.figures(jiff::Timestamp::now()).await?;
+    Ok(figures.tasks_open.iter().filter(|(kind, _)| kind == "approval").map(|(_, count)| *count).sum())
+}
+
 /// Waits until so many approvals are open.
 async fn tasks(store: &dyn Store, wanted: u64) -> anyhow::Result<()> {
     let mut last = (0, Instant::now());
     loop {
-        let figures = store.figures(jiff::Timestamp::now()).await?;
-        let open = figures.tasks_open.iter().filter(|(kind, _)| kind == "approval").map(|(_, count)| *count).sum();
+        let open = approvals(store).await?;
         if open >= wanted {
             return Ok(());
         }
@@ -224,13 +229,13 @@ pub(super) async fn restart(stage: &Stage, sizes: Sizes) -> anyhow::Result<Vec<R
     let mut line = Line::open(&stage.target).await?;
     let settled = Uuid::new_v4();
     line.send(settled, Wanted::Whole).await?;
-    tasks(&*stage.store(true)?, 1).await?;
+    tasks(&*stage.store(Access::Look).await?, 1).await?;
     stage.stub.hang(true);
     line.send(Uuid::new_v4(), Wanted::Contain).await?;
     stage.stub.revoked(2, PATIENCE).await?;
     drop(server);
     stage.stub.forget();
-    let store = stage.store(false)?;
+    let store = stage.store(Access::Write).await?;
     let identity = Identity { tenant: "contoso".parse()?, object_id: ObjectId::new(settled) };
     copies::copy(&*store, &identity, sizes.cases).await?;
     drop(store);

@@ -14,8 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::sender::Target;
 use super::stub::Stub;
-use crate::config::executable;
-use crate::store::sqlite::{Options, Sqlite};
+use crate::app::open_store;
+use crate::config::{self, Environment, executable};
+use crate::store::{Access, Store};
 
 /// How long a child may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +30,13 @@ const WHOLE: &str = "name: bench-whole\nversion: 1\ndescription: Revoke, four re
     collect:\n  - do: read_user\n  - do: read_user\n    id: read_user_again\n  - do: read_inbox_rules\n  - do: read_auth_methods\n\
     recover:\n  - do: reset_password\n    approval: on_call\n";
 
+/// Where state and signals lie; embedded, unless URLs say otherwise.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shape {
+    pub store: Option<String>,
+    pub queue: Option<String>,
+}
+
 /// Where everything of one run lies.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -36,10 +44,11 @@ pub(super) struct Stage {
     pub target: Target,
     pub stub: Stub,
     binary: PathBuf,
+    shape: Shape,
 }
 
 impl Stage {
-    pub async fn build(below: Option<&Path>) -> anyhow::Result<Self> {
+    pub async fn build(below: Option<&Path>, shape: Shape) -> anyhow::Result<Self> {
         let mut name = tempfile::Builder::new();
         name.prefix("oust-bench-");
         let folder = match below {
@@ -51,14 +60,19 @@ impl Stage {
         let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key);
         let secret = format!("whsec_{key}");
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-        let stage =
-            Self { folder, target: Target { address, secret: secret.clone().into() }, stub, binary: executable()? };
+        let target = Target { address, secret: secret.clone().into() };
+        let stage = Self { folder, target, stub, binary: executable()?, shape };
         stage.write("source", &secret)?;
         stage.write("graph", "bench")?;
         std::fs::create_dir(stage.path("playbooks"))?;
         stage.write("playbooks/bench-contain.yaml", CONTAIN)?;
         stage.write("playbooks/bench-whole.yaml", WHOLE)?;
-        stage.write("oust.yaml", &configuration(address, &stage.stub))?;
+        stage.write("oust.yaml", &stage.configuration())?;
+        if stage.shape.store.is_some() {
+            let config = stage.path("oust.yaml");
+            let made = Command::new(&stage.binary).arg("migrate").arg("--config").arg(config).output()?;
+            anyhow::ensure!(made.status.success(), "oust migrate: {}", String::from_utf8_lossy(&made.stderr));
+        }
         Ok(stage)
     }
 
@@ -93,8 +107,10 @@ impl Stage {
     }
 
     /// Opens the store of a child beside it, for looking, or of none, for writing.
-    pub fn store(&self, read_only: bool) -> anyhow::Result<Arc<Sqlite>> {
-        Ok(Sqlite::open(self.path("oust.db"), Options { read_only, ..Options::default() })?)
+    pub async fn store(&self, access: Access) -> anyhow::Result<Arc<dyn Store>> {
+        let options = config::Options { environment: Environment::of_process(), inline_secrets: true };
+        let at = config::store_of(&self.path("oust.yaml"), &options)?;
+        Ok(open_store(&at, access).await?)
     }
 
     /// Starts `oust serve`.
@@ -133,10 +149,16 @@ impl Stage {
     }
 }
 
-fn configuration(listen: SocketAddr, stub: &Stub) -> String {
-    let graph = &stub.url;
-    format!(
-        "listen: {listen}\nmode: enforce\nstore: sqlite:oust.db\nqueue: embedded\nplaybooks: playbooks\n\
+impl Stage {
+    fn configuration(&self) -> String {
+        let (listen, graph) = (self.target.address, &self.stub.url);
+        let store = self.shape.store.as_deref().unwrap_or("sqlite:oust.db");
+        let queue = match &self.shape.queue {
+            None => "embedded".to_owned(),
+            Some(url) => format!("{{ url: \"{url}\", prefix: bench-{} }}", uuid::Uuid::new_v4().simple()),
+        };
+        format!(
+            "listen: {listen}\nmode: enforce\nstore: \"{store}\"\nqueue: {queue}\nplaybooks: playbooks\n\
          tenants:\n  - name: contoso\n    tenant_id: 11111111-2222-3333-4444-555555555555\n\
          \x20   graph_url: {graph}\n    login_url: {graph}\n    arm_url: {graph}\n\
          \x20   credential: {{ client_id: 22222222-2222-3333-4444-555555555555, client_secret: {{ file: graph }} }}\n\
@@ -144,7 +166,8 @@ fn configuration(listen: SocketAddr, stub: &Stub) -> String {
          \x20   auth:\n      - standard_webhooks: {{ secrets: [{{ file: source }}] }}\n\
          approvals:\n  on_call: {{ reviewers: [group:on-call], approve: 1, decide_within: 4h, execute_within: 30m }}\n\
          telemetry: {{ level: warn }}\n"
-    )
+        )
+    }
 }
 
 async fn ready(address: SocketAddr) -> anyhow::Result<bool> {

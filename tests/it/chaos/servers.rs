@@ -130,6 +130,8 @@ impl Broker {
         let address = free_address();
         let node = format!("chaos{}@localhost", address.port());
         let dir = tempfile::tempdir().expect("a folder");
+        // The machine's register of nodes must not die with this one: others are in it.
+        let _ = Command::new("epmd").arg("-daemon").status();
         let mut broker = Self { dir, address, node, distribution: free_address().port(), server: None };
         broker.spawn().await;
         broker
