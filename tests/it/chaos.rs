@@ -164,7 +164,8 @@ impl Stage {
             let what = self.strike(kind, &mut dice).await;
             eprintln!("{began} to {}: {what}", Timestamp::now());
             *done.entry(what).or_default() += 1;
-            self.cluster.write().await.nobody_ended();
+            let restarted = self.cluster.write().await.supervise();
+            *done.entry("started again by its supervisor").or_default() += restarted;
         }
         done
     }
@@ -232,6 +233,7 @@ async fn settled(
         let waiting: Vec<(String, String)> =
             found.iter().filter(|(_, word)| !is_final(word)).map(|(id, word)| (id.clone(), word.clone())).collect();
         known.extend(found.into_iter().filter(|(_, word)| is_final(word)));
+        stage.cluster.write().await.supervise();
         let figures = store.figures(Timestamp::now()).await.expect("a read");
         let missing = all.iter().filter(|id| !known.contains_key(*id)).count();
         if missing == 0 && figures.people_due == 0 && stage.is_calm(store).await {

@@ -159,12 +159,18 @@ impl Cluster {
         kill(Pid::from_raw(i32::try_from(id).expect("a pid")), signal).expect("alive");
     }
 
-    /// A member that ended by itself is a failure.
-    pub fn nobody_ended(&mut self) {
+    /// As systemd or Kubernetes would: who could not reach what it needs at its start (exit code 3) is started again;
+    /// any other end is a failure. How many there were.
+    pub fn supervise(&mut self) -> u64 {
+        let mut restarted = 0;
         for at in 0..self.members.len() {
-            let ended = self.members[at].process.as_mut().and_then(Process::ended);
-            assert_eq!(ended, None, "{} ended\n{}", self.members[at].name, self.log());
+            if let Some(status) = self.members[at].process.as_mut().and_then(Process::ended) {
+                assert_eq!(status.code(), Some(3), "{} ended\n{}", self.members[at].name, self.log());
+                self.spawn(at);
+                restarted += 1;
+            }
         }
+        restarted
     }
 
     pub async fn is_ready(&self, at: usize) -> bool {
