@@ -15,7 +15,7 @@ use super::lane::Message;
 use super::{Inner, audit, lock, poll, watch};
 use crate::domain::task::{Event, Kind};
 use crate::graph::Terms;
-use crate::store::{self, Batch, Filter, Hint, Lane as Priority, Op, Page};
+use crate::store::{self, Batch, Claimed, Filter, Hint, Lane as Priority, Op, Page};
 
 /// Work that is due is looked for at least this often, whatever was hinted (contract §10).
 const LOOK_EVERY: Duration = Duration::from_millis(1_000);
@@ -213,13 +213,14 @@ pub(super) async fn look(inner: &Arc<Inner>) -> Result<usize, store::Error> {
     }
     let people = inner.store.claim_people(now, era.epoch, MANY).await?;
     let found = people.len();
-    for identity in people {
+    for Claimed { identity, ended } in people {
         // Where they were claimed just now, the lane must know; elsewhere it knows what is due.
         if !inner.store.is_shared() && lock(&inner.lanes).contains_key(&identity) {
             continue;
         }
         let room = Arc::clone(&inner.lane_room).try_acquire_owned().ok();
-        inner.tell(&identity, Message::Wake, room);
+        let message = ended.map_or(Message::Wake, Message::TakenOver);
+        inner.tell(&identity, message, room);
     }
     for waiting in inner.store.due_waiting(now, era.epoch, MANY).await? {
         let Some(asking) = Asking::begin(inner, waiting.signal.id) else { continue };

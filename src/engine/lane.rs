@@ -53,6 +53,8 @@ pub(super) enum Message {
     Signal(Box<Incoming>),
     /// Something of this person changed in the store, or is due.
     Wake,
+    /// As `Wake`; the worker that held this person lost its lease so long ago.
+    TakenOver(Duration),
     /// A secret was sealed and must be durable before the call leaves.
     Seal {
         run: RunId,
@@ -285,12 +287,17 @@ impl Lane {
             Some(owner) if owner.epoch == self.epoch() => true,
             Some(Owner { ended: None, .. }) => false,
             Some(Owner { ended: Some(ago), .. }) => {
-                let at = self.inner.now() - SignedDuration::try_from(ago).unwrap_or(SignedDuration::ZERO);
-                self.orphans = if self.inner.store.is_shared() { Orphans::LeaseEnded(at) } else { Orphans::Dead };
+                self.succeed(ago);
                 true
             }
             None => true,
         }
+    }
+
+    /// What is left open was begun by a worker whose lease ended so long ago.
+    fn succeed(&mut self, ago: Duration) {
+        let at = self.inner.now() - SignedDuration::try_from(ago).unwrap_or(SignedDuration::ZERO);
+        self.orphans = if self.inner.store.is_shared() { Orphans::LeaseEnded(at) } else { Orphans::Dead };
     }
 
     /// Loads until it works; a store that is away is waited for.
@@ -312,7 +319,13 @@ impl Lane {
 
     /// One turn: fold, decide, commit, do.
     async fn turn(&mut self, messages: Vec<Message>, backs: Vec<Back>) -> Result<(), Gone> {
-        if self.person.is_none() || messages.iter().any(|message| matches!(message, Message::Wake)) {
+        for message in &messages {
+            if let Message::TakenOver(ago) = message {
+                self.succeed(*ago);
+            }
+        }
+        let is_told = |message: &Message| matches!(message, Message::Wake | Message::TakenOver(_));
+        if self.person.is_none() || messages.iter().any(is_told) {
             self.reload().await?;
         }
         let mut turn = Turn::default();
@@ -323,7 +336,7 @@ impl Lane {
         for message in messages {
             match message {
                 Message::Signal(incoming) => self.take_signal(*incoming, &mut turn).await?,
-                Message::Wake => {}
+                Message::Wake | Message::TakenOver(_) => {}
                 Message::Seal { run, step, sealed, kept } => turn.seals.push((run, step, sealed, kept)),
             }
         }

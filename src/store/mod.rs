@@ -232,6 +232,14 @@ pub struct PersonRow {
     pub watch_at: Option<Timestamp>,
 }
 
+/// A person this worker has to look at now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub identity: Identity,
+    /// Taken from a worker whose lease ended so long ago; `None` where nobody held them.
+    pub ended: Option<Duration>,
+}
+
 /// Who works on a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
@@ -523,7 +531,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Claims people that must be looked at and that nobody with a live lease holds: urgent first, then by due time.
     /// Where several workers share a store they are `me`'s afterwards, and nobody else is given them.
-    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error>;
+    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Claimed>, Error>;
 
     /// Everybody `me` holds, with the revision of the row: what memory knows otherwise was changed by another process.
     async fn held(&self, me: Epoch) -> Result<Vec<(Identity, u64)>, Error>;

@@ -35,6 +35,10 @@ async fn let_pass(place: &Place, epoch: Epoch) {
     assert_eq!(place.sql().await.execute(past, &[&epoch.0]).await.expect("edits"), 1);
 }
 
+fn names(claimed: Vec<oust::store::Claimed>) -> Vec<Identity> {
+    claimed.into_iter().map(|claimed| claimed.identity).collect()
+}
+
 #[tokio::test]
 async fn a_worker_whose_lease_ended_writes_nothing_any_more() {
     let place = Place::new().await;
@@ -78,7 +82,7 @@ async fn many_workers_never_claim_one_person_twice() {
         let mut mine = Vec::new();
         // Rows another worker is at are passed over: an empty answer does not mean that nobody is left.
         while taken.load(Ordering::SeqCst) < 120 {
-            let claimed = store.claim_people(at(1), me, 5).await.expect("claims");
+            let claimed = names(store.claim_people(at(1), me, 5).await.expect("claims"));
             taken.fetch_add(claimed.len(), Ordering::SeqCst);
             mine.extend(claimed);
             assert!(store.renew(me).await.expect("asks") && begun.elapsed() < PATIENCE);
@@ -117,7 +121,9 @@ async fn what_a_dead_worker_held_is_taken_over_and_it_cannot_come_back() {
     let owner = two.person(&person(1)).await.expect("reads").expect("a row").owner.expect("an owner");
     let ended = owner.ended.expect("it ended");
     assert!((Duration::from_secs(7)..PATIENCE).contains(&ended), "by the server's clock: {ended:?}");
-    assert_eq!(two.claim_people(at(1), second, 10).await.expect("claims"), [person(1)]);
+    let claimed = two.claim_people(at(1), second, 10).await.expect("claims");
+    assert!(claimed.iter().all(|claimed| claimed.ended.is_some()), "it says how long ago: {claimed:?}");
+    assert_eq!(names(claimed), [person(1)]);
     assert_eq!(two.due_waiting(at(1), second, 10).await.expect("claims").len(), 1);
     assert_eq!(two.held(second).await.expect("reads"), [(person(1), 1)], "a claim is no change of the person");
     let late = one.commit(Lane::Containment, by(first, 1, 1)).await;

@@ -648,7 +648,10 @@ async fn urgent_people_come_first_and_dead_owners_hold_nobody(store: Arc<dyn Sto
     commit(&store, ops).await;
     let due = |limit| {
         let store = Arc::clone(&store);
-        async move { store.claim_people(at(10), me, limit).await.expect("reads") }
+        async move {
+            let claimed = store.claim_people(at(10), me, limit).await.expect("reads");
+            claimed.into_iter().map(|claimed| claimed.identity).collect::<Vec<_>>()
+        }
     };
     assert_eq!(due(3).await, [person(7), person(2), person(3)]);
     if store.is_shared() {

@@ -41,8 +41,8 @@ use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, TaskId, TenantName};
 use crate::store::rows;
 use crate::store::{
-    Acceptance, Access, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page,
-    PersonRecord, Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
+    Acceptance, Access, Audit, Batch, Buried, CaseRow, Claimed, Epoch, Error, Figures, Filter, Hint, Lane, Listed,
+    Page, PersonRecord, Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
 /// The first connection may take this long.
@@ -168,7 +168,7 @@ impl Store for Postgres {
         people::held(&self.pools.general, me).await
     }
 
-    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error> {
+    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Claimed>, Error> {
         people::claim(&self.pools.urgent, now, me, limit).await
     }
 

@@ -216,14 +216,16 @@ statements! {
 
     // Claims. The rows are locked one by one; what another transaction is at is passed over. Arrays, because a join with
     // as many rows as a limit might allow would be planned as a look at the whole table.
-    CLAIM_PEOPLE = concat!("WITH due AS MATERIALIZED (SELECT p.tenant, p.object_id, p.due_at FROM people p \
+    CLAIM_PEOPLE = concat!("WITH due AS MATERIALIZED (SELECT p.tenant, p.object_id, p.due_at, p.owner FROM people p \
         WHERE p.urgent = $1 AND p.due_at <= $2 AND ", free!("p"), " \
         AND EXISTS (SELECT 1 FROM workers WHERE epoch = $3 AND lease_until > clock_timestamp()) \
         ORDER BY p.due_at LIMIT $4 FOR NO KEY UPDATE OF p SKIP LOCKED), \
         taken AS (UPDATE people p SET owner = $3 WHERE p.tenant = ANY (ARRAY(SELECT tenant FROM due)) \
         AND p.object_id = ANY (ARRAY(SELECT object_id FROM due)) \
         AND (p.tenant, p.object_id) IN (SELECT tenant, object_id FROM due)) \
-        SELECT tenant, object_id FROM due ORDER BY due_at");
+        SELECT due.tenant, due.object_id, CASE WHEN due.owner IS NULL THEN NULL ELSE coalesce((SELECT \
+        (extract(epoch FROM clock_timestamp() - w.lease_until) * 1000000)::bigint FROM workers w \
+        WHERE w.epoch = due.owner), 3600000000) END FROM due ORDER BY due_at");
     HELD_PEOPLE = "SELECT tenant, object_id, revision FROM people WHERE owner = $1";
     CLAIM_WAITING = concat!("WITH due AS MATERIALIZED (SELECT w.signal, w.due_at, w.attempt, w.reason, w.doc, w.owner \
         FROM waiting w WHERE w.due_at <= $1 AND (w.owner = $2 OR ", free!("w"), ") \

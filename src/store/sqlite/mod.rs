@@ -40,8 +40,8 @@ use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, TaskId, TenantName};
 use crate::store::rows::{self, plain};
 use crate::store::{
-    Acceptance, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page, PersonRecord,
-    Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
+    Acceptance, Audit, Batch, Buried, CaseRow, Claimed, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page,
+    PersonRecord, Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
 /// How to open the file.
@@ -174,8 +174,10 @@ impl Store for Sqlite {
         self.readers.read(For::General, move |conn| people::held(conn, me)).await
     }
 
-    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Identity>, Error> {
-        self.readers.read(For::Containment, move |conn| people::due(conn, now, me, limit)).await
+    async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Claimed>, Error> {
+        let due = self.readers.read(For::Containment, move |conn| people::due(conn, now, me, limit)).await?;
+        // The row still says who held them; a dead process needs no waiting for.
+        Ok(due.into_iter().map(|identity| Claimed { identity, ended: None }).collect())
     }
 
     async fn due_waiting(&self, now: Timestamp, _: Epoch, limit: u32) -> Result<Vec<Waiting>, Error> {

@@ -13,7 +13,7 @@ use super::{collect, column, desk, doc, instant_if_any, parsed};
 use crate::domain::task::Task;
 use crate::domain::{Identity, TaskId, TenantName};
 use crate::store::rows::micros;
-use crate::store::{Epoch, Error, Owner, PersonRecord, SignalRowBrief};
+use crate::store::{Claimed, Epoch, Error, Owner, PersonRecord, SignalRowBrief};
 
 const WHAT: &str = "person";
 
@@ -64,19 +64,18 @@ fn identity(row: &Row) -> Result<Identity, Error> {
 }
 
 /// Claims who is due and held by nobody, urgent ones first.
-pub(in super::super) async fn claim(
-    pool: &Pool,
-    now: Timestamp,
-    me: Epoch,
-    limit: u32,
-) -> Result<Vec<Identity>, Error> {
+pub(in super::super) async fn claim(pool: &Pool, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Claimed>, Error> {
     let mut found = Vec::new();
     for urgent in [true, false] {
         let room = i64::from(limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
         if room > 0 {
             let params: &[Param<'_>] = &[&urgent, &micros(now), &me.0, &room];
             let claimed = rows(pool, "people due", sql::CLAIM_PEOPLE, params).await?;
-            found.extend(collect(&claimed, identity)?);
+            found.extend(collect(&claimed, |row| {
+                let ended: Option<i64> = column(row, 2, WHAT)?;
+                let ended = ended.map(|ended| Duration::from_micros(u64::try_from(ended).unwrap_or_default()));
+                Ok(Claimed { identity: identity(row)?, ended })
+            })?);
         }
     }
     Ok(found)
