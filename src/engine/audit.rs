@@ -31,8 +31,15 @@ struct Kept {
     tip: Tip,
     /// The store's word for the last record's place.
     cursor: String,
-    /// Records since the last checkpoint that are none themselves.
-    unsigned: u64,
+    /// The end that was signed last; the checkpoint itself comes after it.
+    signed: Option<u64>,
+}
+
+impl Kept {
+    /// True when more came since the last signature than its own record.
+    fn wants_a_signature(&self) -> bool {
+        self.tip.position > self.signed.map_or(0, |position| position + 1)
+    }
 }
 
 /// Follows the trail to its end.
@@ -45,20 +52,16 @@ pub(super) async fn follow(inner: &Arc<Inner>) {
 async fn chain(inner: &Inner) -> Result<(), store::Error> {
     loop {
         let known = inner.store.setting(TIP).await?;
-        let mut kept = read(known.as_ref())?;
+        let kept = read(known.as_ref())?;
         let rows = inner.store.audit_in_order(kept.as_ref().map(|kept| kept.cursor.as_str()), MANY).await?;
         let Some(last) = rows.last() else {
             inner.telemetry.audit_lag(std::time::Duration::ZERO);
             return Ok(());
         };
         let oldest = rows.first().and_then(|row| serde_json::from_str::<Audit>(&row.record).ok()).map(|audit| audit.at);
-        let mut tip = kept.as_ref().map_or(Tip::START, |kept| kept.tip);
-        let mut unsigned = kept.take().map_or(0, |kept| kept.unsigned);
-        for row in &rows {
-            tip = tip.then(&row.record);
-            unsigned = if is_checkpoint(&row.record) { 0 } else { unsigned + 1 };
-        }
-        let next = Kept { tip, cursor: last.cursor.clone(), unsigned };
+        let (tip, signed) = kept.map_or((Tip::START, None), |kept| (kept.tip, kept.signed));
+        let tip = rows.iter().fold(tip, |tip, row| tip.then(&row.record));
+        let next = Kept { tip, cursor: last.cursor.clone(), signed };
         let value = serde_json::to_value(next).unwrap_or_default();
         let ops = vec![Op::SwapSetting { key: TIP.to_owned(), was: known, value }];
         match inner.store.commit(Priority::Other, Batch { expect: None, ops }).await {
@@ -76,10 +79,6 @@ fn read(known: Option<&Value>) -> Result<Option<Kept>, store::Error> {
     known.map(|known| serde_json::from_value(known.clone()).map_err(corrupt)).transpose()
 }
 
-fn is_checkpoint(record: &str) -> bool {
-    serde_json::from_str::<Audit>(record).is_ok_and(|audit| audit.verb == CHECKPOINT)
-}
-
 /// Signs the end of the chain, if anything but checkpoints came since the last time.
 pub(super) async fn sign(inner: &Arc<Inner>) {
     if let Err(error) = checkpoint(inner).await {
@@ -90,11 +89,11 @@ pub(super) async fn sign(inner: &Arc<Inner>) {
 async fn checkpoint(inner: &Inner) -> Result<(), store::Error> {
     chain(inner).await?;
     let known = inner.store.setting(TIP).await?;
-    let Some(kept) = read(known.as_ref())?.filter(|kept| kept.unsigned > 0) else { return Ok(()) };
+    let Some(kept) = read(known.as_ref())?.filter(Kept::wants_a_signature) else { return Ok(()) };
     let key = key(inner).await?;
     let record = record(&key, kept.tip, inner.now());
     // Written with what it signs: two leaders do not sign two ends.
-    let value = serde_json::to_value(Kept { unsigned: 0, ..kept }).unwrap_or_default();
+    let value = serde_json::to_value(Kept { signed: Some(kept.tip.position), ..kept }).unwrap_or_default();
     let ops = vec![Op::SwapSetting { key: TIP.to_owned(), was: known, value }, Op::Audit(Box::new(record))];
     match inner.store.commit(Priority::Other, Batch { expect: None, ops }).await {
         Err(store::Error::Changed(_)) => Ok(()),

@@ -394,14 +394,8 @@ impl Inner {
     async fn touch(&self, identity: &Identity, now: Timestamp, batch: &mut Batch) -> Result<(), store::Error> {
         let Some(record) = self.store.person(identity).await? else { return Ok(()) };
         batch.expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: None });
-        batch.ops.push(Op::PutPerson(Box::new(PersonRow {
-            identity: identity.clone(),
-            doc: record.doc,
-            owner: record.owner.map(|owner| owner.epoch),
-            due_at: Some(now),
-            urgent: record.urgent,
-            watch_at: record.watch_at,
-        })));
+        let row = PersonRow { due_at: Some(now), ..record.into_row(identity.clone()) };
+        batch.ops.push(Op::PutPerson(Box::new(row)));
         Ok(())
     }
 

@@ -85,15 +85,9 @@ impl Turn {
             ops.push(Op::Forward { identity: identity.clone(), signal: Box::new(row.signal.clone()) });
             ops.push(self.put(row));
         }
-        ops.push(Op::PutPerson(Box::new(PersonRow {
-            identity: identity.clone(),
-            doc: record.doc,
-            owner: record.owner.map(|owner| owner.epoch),
-            due_at: Some(now),
-            urgent: true,
-            watch_at: record.watch_at,
-        })));
         let expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: Some(me) });
+        let row = PersonRow { due_at: Some(now), urgent: true, ..record.into_row(identity.clone()) };
+        ops.push(Op::PutPerson(Box::new(row)));
         Some(Batch { expect, ops })
     }
 }

@@ -153,18 +153,12 @@ async fn looked(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     for _ in 0..5 {
         let Some(record) = inner.store.person(identity).await? else { return Ok(()) };
-        let mut doc: Doc = serde_json::from_value(record.doc)?;
+        let expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: Some(inner.epoch()) });
+        let row = record.into_row(identity.clone());
+        let mut doc: Doc = serde_json::from_value(row.doc)?;
         doc.watch = doc.watch.and_then(|watch| watch.looked(now, doc.case.is_some(), inner.rules.watch_every));
         let watch_at = doc.watch.as_ref().map(|watch| watch.next_at);
-        let row = PersonRow {
-            identity: identity.clone(),
-            doc: serde_json::to_value(&doc)?,
-            owner: record.owner.map(|owner| owner.epoch),
-            due_at: record.due_at,
-            urgent: record.urgent,
-            watch_at,
-        };
-        let expect = Some(Expect { identity: identity.clone(), revision: record.revision, epoch: Some(inner.epoch()) });
+        let row = PersonRow { doc: serde_json::to_value(&doc)?, watch_at, ..row };
         match inner.store.commit(Priority::Other, Batch { expect, ops: vec![Op::PutPerson(Box::new(row))] }).await {
             Err(store::Error::Conflict(_)) => {}
             other => return Ok(other?),

@@ -16,6 +16,7 @@ pub mod sqlite;
 
 pub mod postgres;
 
+mod found;
 mod page;
 mod rows;
 
@@ -266,6 +267,20 @@ pub struct PersonRecord {
     pub forwarded: Vec<Signal>,
     /// When the browsers of the tasks' recipients were last there.
     pub seen: Vec<(TaskId, Timestamp)>,
+}
+
+impl PersonRecord {
+    /// The row as it was read, to be written again with something changed.
+    pub fn into_row(self, identity: Identity) -> PersonRow {
+        PersonRow {
+            identity,
+            doc: self.doc,
+            owner: self.owner.map(|owner| owner.epoch),
+            due_at: self.due_at,
+            urgent: self.urgent,
+            watch_at: self.watch_at,
+        }
+    }
 }
 
 /// What became of a signal.

@@ -3,10 +3,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::domain::task::Task;
-use crate::domain::{BuriedId, Identity, SignalId, TenantName};
+use crate::domain::{Identity, SignalId, TenantName};
 use crate::store::{
     Acceptance, Batch, Buried, BuriedState, Cap, Delivery, Error, Expect, Op, PersonRow, SignalOutcome, SignalRow,
 };
@@ -85,6 +84,13 @@ pub(super) struct Statement {
     pub(super) wants: Wants,
 }
 
+impl Statement {
+    /// One of which nothing must be true.
+    pub(super) fn plain(name: Name, values: Vec<Value>) -> Self {
+        Self { name, values, wants: Wants::Nothing }
+    }
+}
+
 /// What makes a statement's success: otherwise the whole batch is refused.
 #[derive(Debug)]
 pub(super) enum Wants {
@@ -148,7 +154,7 @@ pub(super) fn micros(at: Timestamp) -> i64 {
 /// A cap's window may grow by configuration: rows are kept this long at least.
 const KEEP_REVOCATIONS: SignedDuration = SignedDuration::from_hours(24);
 
-fn json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
+pub(super) fn json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Backend { what, source: Box::new(error) })
 }
 
@@ -469,29 +475,6 @@ impl Rows {
     pub(super) fn weight(&self) -> usize {
         self.body.len() + self.answer.len() + self.signals.iter().map(|(_, doc)| doc.len()).sum::<usize>()
     }
-}
-
-/// Moves an unreadable row to the buried ones, as it is; nothing happens if it is gone. The id comes from the row's name
-/// and the moment: no randomness here, and a second finder finds the row gone.
-pub(super) fn set_aside(
-    name: &str,
-    key: Value,
-    (bury, drop): (Name, Name),
-    now: Timestamp,
-    error: &Error,
-) -> Result<Vec<Statement>, Error> {
-    let buried = Buried {
-        id: BuriedId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{name} {}", micros(now)).as_bytes())),
-        at: now,
-        source: "store".to_owned(),
-        tenant: None,
-        delivery: None,
-        reason: error.to_string(),
-        state: BuriedState::Buried,
-        content: serde_json::Value::Null,
-    };
-    let head = json("a buried row", &buried)?;
-    Ok(vec![statement!(bury, [key.clone(), buried.id.to_string(), head, micros(now)]), statement!(drop, [key])])
 }
 
 /// Decisions count as revisions; newer evidence counts below them, so that noise never holds off a decision.

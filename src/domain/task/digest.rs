@@ -4,62 +4,13 @@
 //! sorted by their bytes, no white space, so that every process computes the same text. Evidence that came after the
 //! snapshot is no part of it.
 
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::Playbook;
+pub use crate::domain::digest::Digest;
 use crate::domain::identity::Identity;
-
-/// SHA-256 of what was shown.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Digest([u8; 32]);
-
-/// A text is not 64 hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a digest (64 hex digits)")]
-pub struct NotADigest;
-
-impl FromStr for Digest {
-    type Err = NotADigest;
-
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| NotADigest)?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = NotADigest;
-
-    fn try_from(text: String) -> Result<Self, NotADigest> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> String {
-        digest.to_string()
-    }
-}
 
 /// One piece of evidence as it was shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +64,7 @@ impl Binding {
         });
         let mut text = String::new();
         canonical(&whole, &mut text);
-        Digest(Sha256::digest(text.as_bytes()).into())
+        Digest::of(&[text.as_bytes()])
     }
 
     /// What differs from what was shown, for people; `None` when nothing does.
@@ -191,6 +142,7 @@ fn canonical(value: &Value, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::digest::NotADigest;
 
     fn snapshot(items: &[(&str, &str)]) -> Snapshot {
         let items = items.iter().map(|(id, hash)| SnapshotItem { id: (*id).into(), hash: (*hash).into() }).collect();

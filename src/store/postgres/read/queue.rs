@@ -8,15 +8,9 @@ use tokio_postgres::Row;
 use super::super::flight::{Param, rows};
 use super::super::sql;
 use super::{collect, column, doc, instant};
-use crate::domain::Signal;
-use crate::store::rows::{Name, Statement, Value, micros, set_aside};
+use crate::store::found::{Found, QueueRow};
+use crate::store::rows::micros;
 use crate::store::{Epoch, Error, Queued, Waiting};
-
-/// Good rows, and what buries the others.
-pub(in super::super) struct Found<T> {
-    pub(in super::super) good: Vec<T>,
-    pub(in super::super) bad: Vec<Vec<Statement>>,
-}
 
 /// Never put back, alternating with those put back whose time has come. With a lease they are claimed; without one only
 /// looked at.
@@ -43,31 +37,10 @@ pub(in super::super) async fn queued(
             tokio::try_join!(fresh, again)?
         }
     };
-    let (fresh, again) = (collect(&fresh, queue_row)?, collect(&again, queue_row)?);
-    let mut found = Found { good: Vec::with_capacity(fresh.len() + again.len()), bad: Vec::new() };
-    let (mut fresh, mut again) = (fresh.into_iter(), again.into_iter());
-    loop {
-        let pair = [(true, again.next()), (false, fresh.next())];
-        if pair.iter().all(|(_, row)| row.is_none()) {
-            return Ok(found);
-        }
-        for (put_back, row) in pair {
-            let Some((seq, signal)) = row else { continue };
-            match signal {
-                Ok(signal) => found.good.push(Queued { seq, put_back, signal }),
-                Err(error) => found.bad.push(set_aside(
-                    &format!("queue {seq}"),
-                    Value::Integer(seq),
-                    (Name::BuryQueued, Name::Dequeue),
-                    now,
-                    &error,
-                )?),
-            }
-        }
-    }
+    Found::queued(collect(&fresh, queue_row)?, collect(&again, queue_row)?, now)
 }
 
-fn queue_row(row: &Row) -> Result<(i64, Result<Signal, Error>), Error> {
+fn queue_row(row: &Row) -> Result<QueueRow, Error> {
     Ok((column(row, 0, "queue")?, doc(row, 1, "queued signal", 0)))
 }
 
@@ -79,23 +52,8 @@ pub(in super::super) async fn waiting(
     limit: u32,
 ) -> Result<Found<Waiting>, Error> {
     let claimed = rows(pool, "waiting", sql::CLAIM_WAITING, &[&micros(now), &me.0, &i64::from(limit)]).await?;
-    let mut found = Found { good: Vec::with_capacity(claimed.len()), bad: Vec::new() };
-    for row in &claimed {
-        match waiting_row(row) {
-            Ok(waiting) => found.good.push(waiting),
-            Err(error) => {
-                let key: String = column(row, 0, "waiting")?;
-                found.bad.push(set_aside(
-                    &format!("waiting {key}"),
-                    Value::Text(key),
-                    (Name::BuryWaiting, Name::DropWaiting),
-                    now,
-                    &error,
-                )?);
-            }
-        }
-    }
-    Ok(found)
+    let rows = collect(&claimed, |row| Ok((column(row, 0, "waiting")?, waiting_row(row))))?;
+    Found::waiting(rows, now)
 }
 
 fn waiting_row(row: &Row) -> Result<Waiting, Error> {
