@@ -17,6 +17,8 @@ pub mod guard;
 
 pub mod task;
 
+pub mod reviewer;
+
 pub mod run;
 
 pub mod person;

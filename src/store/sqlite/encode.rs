@@ -40,6 +40,8 @@ pub(super) enum Refusal {
     Repeated(SignalId),
     Changed(String),
     Settled(&'static str),
+    Spent(&'static str),
+    Taken(&'static str),
 }
 
 impl Refusal {
@@ -50,6 +52,8 @@ impl Refusal {
             Self::Repeated(signal) => Error::Repeated(*signal),
             Self::Changed(key) => Error::Changed(key.clone()),
             Self::Settled(text) => plain("a batch", text),
+            Self::Spent(what) => Error::Spent(what),
+            Self::Taken(what) => Error::Taken(what),
         }
     }
 }
@@ -78,7 +82,7 @@ pub(super) fn micros(at: Timestamp) -> i64 {
 /// A cap's window may grow by configuration: rows are kept this long at least.
 const KEEP_REVOCATIONS: SignedDuration = SignedDuration::from_hours(24);
 
-fn json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
+pub(super) fn json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Backend { what, source: Box::new(error) })
 }
 
@@ -256,6 +260,7 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
                 token.revoked_at.map(micros),
             ]
         ),
+        Op::Reviewer(change) => return super::reviewers::encode(*change, out),
         Op::RevokeToken { id, at } => statement!(sql::REVOKE_TOKEN, [id.to_string(), micros(at)]),
     };
     out.push(statement);

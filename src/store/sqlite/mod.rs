@@ -13,6 +13,7 @@ mod lanes;
 mod lock;
 mod read;
 mod readers;
+mod reviewers;
 mod schema;
 mod sql;
 mod writer;
