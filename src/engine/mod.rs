@@ -47,7 +47,7 @@ use crate::queue::Queue;
 use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow, Store};
 use crate::telemetry::Telemetry;
 
-pub use decide::{DecideError, Recorded};
+pub use decide::{DecideError, Evidence, Recorded};
 pub use hook::{Fate, Hook, NoHook, Place};
 
 /// The only clock the engine knows.

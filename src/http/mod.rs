@@ -11,6 +11,7 @@ mod health;
 mod pause;
 mod problem;
 mod serve;
+pub mod sign_in;
 mod state;
 mod token;
 mod webhooks;
