@@ -345,8 +345,3 @@ pub(super) fn told(error: &passkey::Error) -> Value {
 pub(super) fn flow(site: &Site, headers: &HeaderMap) -> Option<String> {
     super::browser::cookie(headers, site.flow_cookie()).map(|value| hash(&value))
 }
-
-/// `Change`s as operations.
-pub(super) fn ops<const N: usize>(changes: [Change; N]) -> Vec<Op> {
-    changes.into_iter().map(Op::from).collect()
-}
