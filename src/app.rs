@@ -68,8 +68,8 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let store: Arc<dyn Store> = sqlite;
     let queue: Arc<dyn Queue> = Embedded::new(Arc::clone(&store));
     let stop = CancellationToken::new();
-    let engine = if roles.contains(&Role::Worker) {
-        Some(worker(&config, &store, &queue, &telemetry, &clock).await?)
+    let engine = if roles.contains(&Role::Worker) || roles.contains(&Role::Poller) {
+        Some(engine(&config, roles, &store, &queue, &telemetry, &clock).await?)
     } else {
         None
     };
@@ -216,8 +216,9 @@ impl Running {
     }
 }
 
-async fn worker(
+async fn engine(
     config: &Config,
+    roles: &[Role],
     store: &Arc<dyn Store>,
     queue: &Arc<dyn Queue>,
     telemetry: &Telemetry,
@@ -255,7 +256,9 @@ async fn worker(
         containment_slots: CONTAINMENT_SLOTS,
         other_slots: OTHER_SLOTS,
         lanes: LANES,
-        works: true,
+        works: roles.contains(&Role::Worker),
+        polls: roles.contains(&Role::Poller),
+        audit_key: config.audit_key.clone(),
     };
     let engine = Engine::start(config, parts).await.context("the worker cannot start")?;
     engine.run();
@@ -272,6 +275,7 @@ fn open_tenant(
     let mut open = Tenant::new(tenant.name.clone(), tenant.tenant_id, graph);
     open.break_glass = config.guards.break_glass.iter().copied().collect();
     open.break_glass_group = config.guards.break_glass_group;
+    open.polling = tenant.polling;
     for source in config.sources.iter().filter(|source| source.tenant == tenant.name) {
         if let config::Kind::Microsoft { arm } = &source.kind {
             open.arm.insert(source.name.clone(), arm.clone());

@@ -3,6 +3,7 @@
 //! Results go to stdout, failures to stderr with what to do next. Exit codes: 0 ok, 1 found problems, 2 usage, 3 could
 //! not reach something.
 
+mod audit;
 mod bench;
 mod buried;
 mod cases;
@@ -70,6 +71,9 @@ enum Command {
     /// Tokens for the read API.
     #[command(subcommand)]
     Token(token::Command),
+    /// The audit trail: everything that happened and was refused.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Stop every effect, containment included; signals are still taken.
     Pause(pause::Pause),
     /// Start effects again.
@@ -161,6 +165,7 @@ async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Task(task) => task.run(context).await,
         Command::Buried(buried) => buried.run(context).await,
         Command::Token(token) => token.run(context).await,
+        Command::Audit(audit) => audit.run(context).await,
         Command::Pause(pause) => pause.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
         Command::Migrate(migrate) => migrate.run(context),

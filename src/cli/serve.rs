@@ -11,8 +11,8 @@ use crate::{app, telemetry};
 pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArg,
-    /// What this process does: receiver, worker.
-    #[arg(long, value_delimiter = ',', default_value = "receiver,worker")]
+    /// What this process does: receiver, worker, poller.
+    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,poller")]
     roles: Vec<Role>,
 }
 

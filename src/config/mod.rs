@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use url::Url;
 
 use crate::domain::run::Mode;
@@ -30,6 +31,7 @@ use crate::domain::task::Policy;
 use crate::http::Limits;
 use crate::playbook::yaml::{self, Mark, Node, Tree};
 use crate::playbook::{Diagnostic, Diagnostics, Severity};
+use crate::seal::SigningKey;
 use crate::telemetry;
 
 use reader::{Reader, Section};
@@ -55,6 +57,8 @@ pub struct Config {
     /// Approval policies by name.
     pub approvals: BTreeMap<String, Policy>,
     pub limits: Limits,
+    /// Signs the audit trail's checkpoints.
+    pub audit_key: Option<SecretString>,
     pub telemetry: telemetry::Config,
 }
 
@@ -124,6 +128,8 @@ pub enum Role {
     Receiver,
     /// Runs playbooks.
     Worker,
+    /// Reads what no webhook brings.
+    Poller,
 }
 
 impl std::str::FromStr for Role {
@@ -133,8 +139,9 @@ impl std::str::FromStr for Role {
         match text {
             "receiver" => Ok(Self::Receiver),
             "worker" => Ok(Self::Worker),
-            "console" | "poller" => Err(format!("the role {text} is not available in this version")),
-            _ => Err("a role is receiver or worker".into()),
+            "poller" => Ok(Self::Poller),
+            "console" => Err(format!("the role {text} is not available in this version")),
+            _ => Err("a role is receiver, worker or poller".into()),
         }
     }
 }
@@ -201,6 +208,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let guards = guards::guards(reader, &mut top);
     let approvals = guards::approvals(reader, &mut top);
     let limits = guards::limits(reader, &mut top);
+    let audit_key = audit_key(reader, vault, &mut top);
     let telemetry = telemetry(reader, &mut top);
     reader.finish(
         top,
@@ -222,6 +230,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         guards: guards?,
         approvals,
         limits,
+        audit_key: audit_key?,
         telemetry: telemetry?,
     })
 }
@@ -263,6 +272,22 @@ fn queue(reader: &mut Reader<'_>, top: &mut Section<'_>) {
     } else {
         reader.word(node, "queue", &["embedded"], &[]);
     }
+}
+
+fn audit_key(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<Option<SecretString>> {
+    let Some(node) = top.take("audit") else { return Some(None) };
+    let mut section = reader.section(node, "audit")?;
+    let key = match reader.need(&mut section, "key", "audit") {
+        Some(node) => vault.secret(reader, node, "key").map(|key| (node, key)),
+        None => None,
+    };
+    reader.finish(section, "audit", &[]);
+    let (node, key) = key?;
+    if let Err(error) = SigningKey::parse(&key) {
+        reader.error(node.at, error.to_string(), "print one with `oust audit key --new`");
+        return None;
+    }
+    Some(Some(key))
 }
 
 fn playbooks(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<PathBuf> {

@@ -1,10 +1,13 @@
 //! `tenants`: directories we may act in, and the application each one knows us by.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use url::{Host, Url};
 use uuid::Uuid;
 
 use crate::domain::{ObjectId, TenantName};
+use crate::engine::Polling;
 use crate::playbook::diagnostic::quote;
 use crate::playbook::yaml::Node;
 
@@ -24,7 +27,12 @@ pub struct Tenant {
     pub credential: Credential,
     /// A second application: only it may reset passwords.
     pub recover_credential: Option<Credential>,
+    pub polling: Polling,
 }
+
+/// How often a collection may be read.
+const SOONEST: Duration = Duration::from_secs(10);
+const LATEST: Duration = Duration::from_secs(3_600);
 
 /// Which of Microsoft's clouds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +96,11 @@ fn tenant(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<Ten
     let own = own.and_then(|node| credential(reader, vault, node, "credential"));
     let recover = section.take("recover_credential");
     let recover_credential = recover.and_then(|node| credential(reader, vault, node, "recover_credential"));
-    reader.finish(section, "a tenant", &[("poll", "remove it; send detections to a source instead")]);
+    let polling = match section.take("poll") {
+        Some(node) => polling(reader, node),
+        None => Some(Polling::default()),
+    };
+    reader.finish(section, "a tenant", &[]);
     Some(Tenant {
         name: name?,
         tenant_id: tenant_id?,
@@ -98,7 +110,25 @@ fn tenant(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<Ten
         arm_url,
         credential: own?,
         recover_credential,
+        polling: polling?,
     })
+}
+
+/// How often collections are read; a second is Microsoft's own limit, shared with every other application.
+fn polling(reader: &mut Reader<'_>, node: &Node) -> Option<Polling> {
+    let mut section = reader.section(node, "poll")?;
+    let mut period = |key: &'static str| {
+        let Some(node) = section.take(key) else { return Some(None) };
+        let period = reader.duration(node, key)?;
+        if !(SOONEST..=LATEST).contains(&period) {
+            reader.error(node.at, format!("{key} must be between 10s and 1h"), "write 30s");
+            return None;
+        }
+        Some(Some(period))
+    };
+    let (risk_detections, alerts) = (period("risk_detections"), period("alerts"));
+    reader.finish(section, "poll", &[]);
+    Some(Polling { risk_detections: risk_detections?, alerts: alerts? })
 }
 
 fn credential(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node, what: &str) -> Option<Credential> {

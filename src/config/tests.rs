@@ -93,7 +93,7 @@ fn what_a_later_version_brings_is_refused_by_name() {
     refused(&with("queue: amqps://broker\n"), (6, 8), absent);
     refused(&with("reviewers: { passkeys: true }\n"), (6, 1), absent);
     refused(&with("notifiers: []\n"), (6, 1), absent);
-    refused(&with("    poll: { alerts: 60s }\n"), (6, 5), absent);
+    refused(&with("    poll: { alerts: 1s }\n"), (6, 21), "between 10s and 1h");
     refused(&with("    recover_credential: { managed_identity: {} }\n"), (6, 27), absent);
     refused(&with("sources: [{ name: a, kind: microsoft, auth: [{ entra: { audience: x } }] }]\n"), (6, 48), absent);
 }

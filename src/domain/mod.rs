@@ -5,6 +5,8 @@
 
 pub mod ids;
 
+pub mod chain;
+
 pub mod identity;
 
 pub mod signal;

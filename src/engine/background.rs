@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::decide::release_key;
 use super::intake::{Asking, Held};
 use super::lane::Message;
-use super::{Inner, lock, watch};
+use super::{Inner, audit, lock, poll, watch};
 use crate::domain::task::{Event, Kind};
 use crate::graph::Terms;
 use crate::store::{self, Batch, Filter, Hint, Lane as Priority, Op, Page};
@@ -22,10 +22,34 @@ const LOOK_EVERY: Duration = Duration::from_millis(1_000);
 /// Another process' change (pause, resume) is noticed within 250 ms (contract §13.3).
 const STAMP_EVERY: Duration = Duration::from_millis(200);
 const MANY: u32 = 256;
+/// The chain is at most a second behind the deeds (contract §13.7).
+const CHAIN_EVERY: Duration = Duration::from_millis(500);
+const SIGN_EVERY: Duration = Duration::from_secs(60);
 /// When there was more than one look takes.
 const SOON: Duration = Duration::from_millis(50);
 
 pub(super) fn spawn(inner: &Arc<Inner>) {
+    if inner.works || inner.polls {
+        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { duties(&inner).await }.boxed()));
+        for tenant in inner.tenants.values() {
+            let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
+            inner.tasks.spawn(async move {
+                tokio::select! {
+                    _ = graph.warm() => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+    if inner.polls {
+        poll::spawn(inner);
+    }
+    if inner.works {
+        spawn_work(inner);
+    }
+}
+
+fn spawn_work(inner: &Arc<Inner>) {
     let parked = Arc::clone(inner);
     inner.tasks.spawn(async move {
         // A pause or a storm may have ended while nobody was there to wake what it held.
@@ -36,7 +60,6 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     inner.tasks.spawn(queue(Arc::clone(inner)));
     inner.tasks.spawn(hints(Arc::clone(inner)));
     if inner.store.is_shared() {
-        inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { duties(&inner).await }.boxed()));
         inner.tasks.spawn(every(Arc::clone(inner), LOOK_EVERY, |inner| async move { swept(&inner).await }.boxed()));
     }
     inner.tasks.spawn(every(Arc::clone(inner), STAMP_EVERY, |inner| async move { notice(&inner).await }.boxed()));
@@ -61,18 +84,26 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
     inner
         .tasks
         .spawn(every(Arc::clone(inner), Duration::from_secs(60), |inner| async move { members(&inner).await }.boxed()));
-    for tenant in inner.tenants.values() {
-        let (graph, stop) = (tenant.graph.clone(), inner.stop.clone());
-        inner.tasks.spawn(async move {
-            tokio::select! {
-                _ = graph.warm() => {}
-                () = stop.cancelled() => {}
+    inner.tasks.spawn(every(Arc::clone(inner), CHAIN_EVERY, |inner| {
+        async move {
+            if leads(&inner, AUDIT) {
+                audit::follow(&inner).await;
             }
-        });
-    }
+        }
+        .boxed()
+    }));
+    inner.tasks.spawn(every(Arc::clone(inner), SIGN_EVERY, |inner| {
+        async move {
+            if leads(&inner, AUDIT) {
+                audit::sign(&inner).await;
+            }
+        }
+        .boxed()
+    }));
 }
 
-async fn every(
+/// Does something again and again until the engine stops.
+pub(super) async fn every(
     inner: Arc<Inner>,
     period: Duration,
     work: impl Fn(Arc<Inner>) -> futures_util::future::BoxFuture<'static, ()> + Send + 'static,
@@ -247,11 +278,20 @@ async fn hints(inner: Arc<Inner>) {
 const WATCH: &str = "watch";
 const CLOCKS: &str = "clocks";
 const MEMBERS: &str = "members";
+pub(super) const AUDIT: &str = "audit";
+pub(super) const POLL: &str = "poll";
 
 /// Takes or keeps the duties. What the last leader may have left undone is looked at at once.
 async fn duties(inner: &Arc<Inner>) {
     let era = inner.era();
-    for duty in [CLOCKS, WATCH, MEMBERS] {
+    let mine = [
+        (CLOCKS, inner.works),
+        (WATCH, inner.works),
+        (MEMBERS, inner.works),
+        (AUDIT, inner.works),
+        (POLL, inner.polls),
+    ];
+    for duty in mine.into_iter().filter(|(_, mine)| *mine).map(|(duty, _)| duty) {
         let leads = match inner.store.lead(duty, era.epoch).await {
             Ok(leads) => leads && !era.ended.is_cancelled(),
             Err(error) => {
@@ -276,7 +316,7 @@ async fn duties(inner: &Arc<Inner>) {
 }
 
 /// One worker for itself leads everything.
-fn leads(inner: &Inner, duty: &str) -> bool {
+pub(super) fn leads(inner: &Inner, duty: &str) -> bool {
     !inner.store.is_shared() || lock(&inner.leading).contains(duty)
 }
 

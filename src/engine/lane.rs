@@ -125,7 +125,7 @@ impl Inner {
     /// Hands a message to the person's lane, starting it if there is none.
     pub(super) fn tell(self: &Arc<Self>, identity: &Identity, message: Message, room: Option<OwnedSemaphorePermit>) {
         let era = self.era();
-        if self.is_dead() || era.ended.is_cancelled() {
+        if !self.works || self.is_dead() || era.ended.is_cancelled() {
             // Not ours to do; in the store, on the queue or by its claim it comes to whoever may.
             return;
         }

@@ -9,8 +9,11 @@
 //! - `lease`: what this process may do before others take over.
 //! - `decide`: the only door by which a human moves a run.
 //! - `watch`: sign-ins newer than the revoke, read for a whole tenant at once.
+//! - `audit`: the hash chain over the audit trail.
+//! - `poll`: what no webhook brings.
 //! - `background`: claims of due work, and what must be looked at now and then.
 
+mod audit;
 mod background;
 mod decide;
 mod hook;
@@ -19,6 +22,7 @@ mod lane;
 mod lease;
 mod naming;
 mod perform;
+mod poll;
 mod record;
 mod watch;
 
@@ -28,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,8 +52,10 @@ use crate::queue::Queue;
 use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow, Store};
 use crate::telemetry::Telemetry;
 
+pub use audit::CHECKPOINT;
 pub use decide::{DecideError, Evidence, Recorded};
 pub use hook::{Fate, Hook, NoHook, Place};
+pub use poll::Polling;
 
 /// The only clock the engine knows.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -64,6 +71,7 @@ pub struct Tenant {
     pub break_glass_group: Option<ObjectId>,
     /// Subscriptions and workspaces whose incidents may be asked for entities, per source.
     pub arm: HashMap<String, Vec<crate::sources::ArmWorkspace>>,
+    pub polling: Polling,
     members: RwLock<Option<(BTreeSet<ObjectId>, Timestamp)>>,
 }
 
@@ -77,6 +85,7 @@ impl Tenant {
             break_glass: BTreeSet::new(),
             break_glass_group: None,
             arm: HashMap::new(),
+            polling: Polling::default(),
             members: RwLock::new(None),
         }
     }
@@ -107,8 +116,12 @@ pub struct Config {
     pub other_slots: usize,
     /// People being contained at once; above it signals wait in the queue.
     pub lanes: usize,
-    /// False for a process that only records decisions: it takes no lease and performs nothing.
+    /// Takes signals in and performs. A process that neither works nor polls takes no lease: it records decisions.
     pub works: bool,
+    /// Reads what no webhook brings.
+    pub polls: bool,
+    /// Signs the audit trail's checkpoints; without one a key is drawn and kept in the store.
+    pub audit_key: Option<SecretString>,
 }
 
 /// The parts below the engine.
@@ -166,6 +179,9 @@ pub(crate) struct Inner {
     /// The lease in force.
     era: RwLock<Arc<lease::Era>>,
     works: bool,
+    polls: bool,
+    polling: tokio::sync::Mutex<()>,
+    audit_key: Option<SecretString>,
     /// Duties this worker does for all.
     leading: Mutex<HashSet<&'static str>>,
     /// Another era began.
@@ -224,6 +240,9 @@ impl Engine {
             stamp: AtomicI64::new(0),
             era: RwLock::new(lease::none()),
             works: config.works,
+            polls: config.polls,
+            polling: tokio::sync::Mutex::default(),
+            audit_key: config.audit_key,
             leading: Mutex::default(),
             begun: Notify::new(),
             due: Notify::new(),
@@ -233,7 +252,7 @@ impl Engine {
             dead: AtomicBool::new(false),
         };
         let engine = Self { inner: Arc::new(inner) };
-        if engine.inner.works {
+        if engine.inner.works || engine.inner.polls {
             engine.inner.begin_era().await?;
         }
         background::read_settings(&engine.inner).await?;
@@ -243,7 +262,9 @@ impl Engine {
 
     /// Starts the loops: queue, due work, looks now and then. They end with `stop`.
     pub fn run(&self) {
-        tokio::spawn(lease::keep(Arc::clone(&self.inner)));
+        if self.inner.works || self.inner.polls {
+            tokio::spawn(lease::keep(Arc::clone(&self.inner)));
+        }
         background::spawn(&self.inner);
     }
 
@@ -257,7 +278,10 @@ impl Engine {
             self.inner.tasks.wait().await;
         }
         let era = self.inner.era();
-        if !era.ended.is_cancelled() && self.inner.works {
+        if self.inner.works && !self.inner.is_dead() && background::leads(&self.inner, background::AUDIT) {
+            audit::sign(&self.inner).await;
+        }
+        if !era.ended.is_cancelled() {
             // Whatever is left need not wait for the lease to run out; if this fails, it does.
             let _ = self.inner.store.end_epoch(era.epoch).await;
         }
@@ -319,6 +343,11 @@ impl Engine {
     /// The store could not be read.
     pub async fn look(&self) -> Result<(), store::Error> {
         background::look(&self.inner).await.map(drop)
+    }
+
+    /// Polls every tenant once, now.
+    pub async fn poll_once(&self) {
+        poll::all(&self.inner).await;
     }
 
     /// Reads the sign-ins of every watched tenant once, now.

@@ -15,6 +15,11 @@ use tokio::sync::broadcast;
 pub mod reviewers;
 pub mod sqlite;
 
+pub mod postgres;
+
+mod page;
+mod rows;
+
 use crate::domain::ledger::Effect;
 use crate::domain::run::{Entry, Mode};
 use crate::domain::task::Task;
@@ -430,6 +435,15 @@ pub struct Audit {
     pub detail: Value,
 }
 
+/// A record of the audit trail with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The store's word for the place; ask for what comes after it.
+    pub cursor: String,
+    /// The record's exact text, JSON of [`Audit`].
+    pub record: String,
+}
+
 /// An API token: its hash, never its text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Token {
@@ -548,6 +562,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn buried(&self, id: BuriedId) -> Result<Option<Buried>, Error>;
     async fn delivery_body(&self, id: DeliveryId) -> Result<Option<bytes::Bytes>, Error>;
     async fn audit(&self, page: &Page) -> Result<Listed<(u64, Audit)>, Error>;
+    /// The audit trail after a place, oldest first, in the one order that never changes: a record that is given has
+    /// nothing before it that could still come.
+    async fn audit_in_order(&self, after: Option<&str>, limit: u32) -> Result<Vec<Recorded>, Error>;
     async fn setting(&self, key: &str) -> Result<Option<Value>, Error>;
     async fn tokens(&self) -> Result<Vec<Token>, Error>;
     /// The live token with this hash (not revoked, not expired at `now`).

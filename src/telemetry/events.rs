@@ -5,13 +5,15 @@
 use std::error::Error;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use tracing::{Span, debug, error, info, info_span, warn};
 
 use super::Telemetry;
 use super::metrics::{
-    ByAction, ByActionOnly, ByDuty, ByHop, ByOperation, ByOperationOnly, ByReason, BySource, ByState,
+    ByAction, ByActionOnly, ByDuty, ByHop, ByOperation, ByOperationOnly, ByPoll, ByReason, BySource, ByState,
 };
-use crate::domain::{CaseId, DeliveryId, Identity, RunId, Signal};
+use crate::domain::{CaseId, DeliveryId, Identity, RunId, Signal, TenantName};
 
 /// An accepted revoke, with the two clocks apart (law 12).
 #[derive(Debug)]
@@ -256,6 +258,18 @@ impl Telemetry {
         let was = self.0.leads.get_or_create(&ByDuty::of(duty)).set(i64::from(leads));
         if was != i64::from(leads) {
             tracing::info!(duty, leads, "a duty changed hands");
+        }
+    }
+
+    /// A collection was polled, or could not be.
+    pub fn polled(&self, tenant: &TenantName, collection: &'static str, at: Timestamp, problem: Option<&str>) {
+        let labels = ByPoll::of(tenant.to_string(), collection);
+        match problem {
+            None => drop(self.0.polled_at.get_or_create(&labels).set(at.as_duration().as_secs_f64())),
+            Some(problem) => {
+                self.0.polls_failed.get_or_create(&labels).inc();
+                warn!(tenant.name = %tenant, collection, problem, "a poll failed; it is tried again");
+            }
         }
     }
 

@@ -44,6 +44,7 @@ labels! {
     ByTenant { tenant }
     ByHop { hop }
     ByDuty { duty }
+    ByPoll { tenant, collection }
 }
 
 /// From receipt (or call) to the answer.
@@ -82,6 +83,8 @@ pub(super) struct Metrics {
     pub(super) parked: Family<ByReason, Counter>,
     pub(super) leases_lost: Counter,
     pub(super) leads: Family<ByDuty, Gauge>,
+    pub(super) polled_at: Family<ByPoll, Seconds>,
+    pub(super) polls_failed: Family<ByPoll, Counter>,
     pub(super) store_errors: Family<ByOperationOnly, Counter>,
     pub(super) watch_hits: Counter,
     pub(super) canary_age: Seconds,
@@ -133,6 +136,13 @@ impl Metrics {
             watch_hits: add(r, "watch_hits", "Sign-ins of the thief after a revoke", Counter::default()),
             canary_age: add(r, "canary_age_seconds", "Since the last canary came through", Seconds::default()),
             canaries_lost: add(r, "canaries_lost", "Canaries that did not come through", Family::default()),
+            polled_at: add(
+                r,
+                "poll_last_success_timestamp_seconds",
+                "When a collection was last read",
+                Family::default(),
+            ),
+            polls_failed: add(r, "polls_failed", "Polls that failed", Family::default()),
             leads: add(r, "leads", "1 where this process does a duty for all", Family::default()),
             audit_lag: add(r, "audit_lag_seconds", "Age of the oldest unchained audit record", Seconds::default()),
             registry,

@@ -120,7 +120,7 @@ fn exit_codes_tell_problems_usage_and_reach_apart() {
         (&["nonsense"], 2),
         (&["reviewer", "list"], 2),
         (&["check", "--online"], 2),
-        (&["serve", "--roles", "poller"], 2),
+        (&["serve", "--roles", "nobody"], 2),
         (&["check", "--config", "nowhere.yaml"], 3),
         (&["case", "list"], 3),
         (&["token", "create", "x", "--expires", "soon"], 2),

@@ -8,6 +8,7 @@ mod guards;
 mod late;
 mod naming;
 mod pinned;
+mod poll;
 mod resets;
 mod shadow;
 mod targets;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::process::{CLIENT_STATE, Reader, Site, TwinProcess, detection};
-use crate::support::until_async;
+use crate::support::{start_twin, until_async};
 
 const REVOKE: &str = "revokeSignInSessions";
 const ADA: &str = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
@@ -336,4 +336,45 @@ async fn what_is_buried_is_listed_shown_replayed_and_dropped_while_serve_runs() 
     states.sort_unstable();
     assert_eq!(states, ["dropped", "replayed"], "{all}");
     assert_eq!(twin.revokes(person(5)).await, (1, 1), "replayed once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_trail_verifies_offline_and_every_tampering_shows() {
+    let (twin, base) = start_twin(20).await;
+    let site = Site::new(&base);
+    let key = site.said(&["audit", "key", "--new"], 0);
+    let (secret, public) = (key["key"].as_str().expect("a key"), key["public"].as_str().expect("a key"));
+    std::fs::write(site.path("audit.key"), secret).expect("written");
+    let mut yaml = std::fs::read_to_string(site.path("oust.yaml")).expect("a text");
+    yaml.push_str("audit: { key: { file: audit.key } }\n");
+    std::fs::write(site.path("oust.yaml"), yaml).expect("written");
+    let process = site.serve().await;
+    let body = detection(twin.person(3), "anomalousToken", Timestamp::now()).to_string();
+    assert_eq!(site.post("sentinel", body.as_bytes()).await.0, 200);
+    site.token().drained().await;
+    assert!(process.terminate().await.success(), "{}", site.log());
+
+    let whole = site.said(&["audit", "verify", "--key", public], 0);
+    assert!(whole["records"].as_u64() > Some(3) && whole["checkpoints"].as_u64() >= Some(1), "{whole}");
+    assert_eq!(whole["keys"][0], public);
+    let exported = site.oust(&["audit", "export", "--out", "trail.jsonl"]);
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    assert_eq!(site.said(&["audit", "verify", "trail.jsonl", "--key", public], 0)["hash"], whole["hash"]);
+    assert_ne!(
+        site.oust(&["audit", "export", "--out", "trail.jsonl"]).status.code(),
+        Some(0),
+        "nothing is overwritten"
+    );
+
+    let text = std::fs::read_to_string(site.path("trail.jsonl")).expect("a text");
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.remove(2);
+    std::fs::write(site.path("cut.jsonl"), lines.join("\n")).expect("written");
+    assert_eq!(site.said(&["audit", "verify", "cut.jsonl"], 1)["whole"], false);
+    let file = rusqlite::Connection::open(site.path("oust.db")).expect("the file");
+    let changed = "UPDATE audit SET doc = replace(doc, 'worker', 'nobody') WHERE seq = (SELECT min(seq) FROM audit WHERE doc LIKE '%worker%')";
+    assert_eq!(file.execute(changed, []).expect("changed"), 1);
+    drop(file);
+    let broken = site.said(&["audit", "verify"], 1);
+    assert!(broken["problems"][0].as_str().is_some_and(|text| text.contains("not those that were signed")), "{broken}");
 }

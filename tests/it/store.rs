@@ -27,6 +27,8 @@ use oust::store::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::support::postgres::Place;
+
 macro_rules! contract {
     ($backend:ident = $open:expr) => {
         contract!($backend = $open;
@@ -71,7 +73,7 @@ macro_rules! contract {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    let (store, _kept) = $open();
+                    let (store, _kept) = $open().await;
                     super::$test(store).await;
                 }
             )+
@@ -80,10 +82,16 @@ macro_rules! contract {
 }
 
 contract!(embedded = super::embedded_store);
+contract!(postgres = super::shared_store);
 
 type Opened = (Arc<dyn Store>, Box<dyn Any + Send>);
 
-fn embedded_store() -> Opened {
+async fn shared_store() -> Opened {
+    let place = Place::new().await;
+    (place.open().await, Box::new(place))
+}
+
+async fn embedded_store() -> Opened {
     let dir = tempfile::tempdir().expect("a folder");
     (open(&dir.path().join("oust.db")), Box::new(dir))
 }

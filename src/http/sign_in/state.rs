@@ -22,7 +22,7 @@ use crate::domain::task::{Event, Reviewer};
 use crate::domain::{TaskId, TenantName};
 use crate::engine::{DecideError, Engine, Evidence, Recorded};
 use crate::http::{Limits, Problem, Refusals, RequestId, chain};
-use crate::store::reviewers::{Challenge, Change, Purpose, Reviewers};
+use crate::store::reviewers::{Challenge, Purpose, Reviewers};
 use crate::store::{self, Audit, Batch, Filter, Lane, Op, Page};
 use crate::telemetry::Telemetry;
 

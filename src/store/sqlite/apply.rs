@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
-use super::encode::{Rows, Statement, Wants};
 use super::failure::{Side, from_sql, reading, writing};
 use super::sql;
 use crate::store::Error;
+use crate::store::rows::{Rows, Statement, Wants};
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn number(conn: &Connection, text: &'static str) -> Result<i64, Error> {
 
 fn batch(conn: &Connection, statements: &[Statement]) -> Result<(), Error> {
     for statement in statements {
-        let mut prepared = conn.prepare_cached(statement.sql).map_err(writing("a batch"))?;
+        let mut prepared = conn.prepare_cached(sql::of(statement.name)).map_err(writing("a batch"))?;
         let values = params_from_iter(&statement.values);
         match &statement.wants {
             Wants::Nothing => {

@@ -53,11 +53,6 @@ pub(super) fn writing(what: &'static str) -> impl Fn(rusqlite::Error) -> Error {
     move |error| from_sql(Side::Write, what, error)
 }
 
-/// A failure without a source of its own.
-pub(super) fn plain(what: &'static str, text: &str) -> Error {
-    Error::Backend { what, source: text.into() }
-}
-
 /// The same failure for one more caller: a failed commit fails every batch of its group.
 pub(super) fn again(error: &Error) -> Error {
     match error {

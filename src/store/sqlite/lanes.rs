@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::apply::{Done, Work};
-use super::failure::plain;
+use crate::store::rows::plain;
 use crate::store::{Error, Lane};
 
 /// One permit stands for this many bytes.

@@ -7,7 +7,6 @@
 
 mod apply;
 mod checkpoint;
-mod encode;
 mod failure;
 mod lanes;
 mod lock;
@@ -30,7 +29,6 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 
 use self::apply::{Done, Work};
-use self::failure::plain;
 use self::lanes::Lanes;
 use self::read::{desk, figures, people, picture, queue};
 use self::readers::{For, Readers};
@@ -39,9 +37,10 @@ use crate::domain::ledger::Effect;
 use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, TaskId, TenantName};
+use crate::store::rows::{self, plain};
 use crate::store::{
     Acceptance, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page, PersonRecord,
-    Queued, Receipt, RunRow, SignalRowBrief, Store, Token, Waiting,
+    Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
 /// How to open the file.
@@ -120,7 +119,7 @@ impl Sqlite {
     }
 
     /// Buries rows that do not read back; a failure leaves them where they are, to be met again.
-    async fn bury(&self, bad: Vec<Vec<encode::Statement>>) {
+    async fn bury(&self, bad: Vec<Vec<rows::Statement>>) {
         for statements in bad {
             if self.writer.is_some() {
                 let _ = self.write(Lane::Other, 0, Work::Batch(statements)).await;
@@ -143,13 +142,13 @@ impl Drop for Sqlite {
 #[async_trait]
 impl Store for Sqlite {
     async fn commit(&self, lane: Lane, batch: Batch) -> Result<(), Error> {
-        let statements = encode::batch(batch)?;
-        let weight = encode::weight(&statements);
+        let statements = rows::batch(batch)?;
+        let weight = rows::weight(&statements);
         self.write(lane, weight, Work::Batch(statements)).await.map(|_| ())
     }
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Receipt, Error> {
-        let rows = Box::new(encode::delivery(acceptance)?);
+        let rows = Box::new(rows::delivery(acceptance)?);
         match self.write(Lane::Accept, rows.weight(), Work::Accept(rows)).await? {
             Done::Replay(answer) => serde_json::from_str(&answer)
                 .map(|answer| Receipt::Replay { answer })
@@ -264,6 +263,11 @@ impl Store for Sqlite {
     async fn audit(&self, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
         let page = page.clone();
         self.readers.read(For::General, move |conn| desk::audit(conn, &page)).await
+    }
+
+    async fn audit_in_order(&self, after: Option<&str>, limit: u32) -> Result<Vec<Recorded>, Error> {
+        let after = after.map_or(Ok(0), str::parse).map_err(|_| Error::BadCursor)?;
+        self.readers.read(For::General, move |conn| desk::audit_in_order(conn, after, limit)).await
     }
 
     async fn setting(&self, key: &str) -> Result<Option<Value>, Error> {

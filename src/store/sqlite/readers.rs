@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::failure::plain;
 use super::schema;
 use crate::store::Error;
+use crate::store::rows::plain;
 
 /// Threads for lists and pages.
 const GENERAL: usize = 3;

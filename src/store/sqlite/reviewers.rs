@@ -1,170 +1,17 @@
 //! Reviewers, passkeys, sessions, ceremonies and proofs in the embedded store.
 
-use jiff::{SignedDuration, Timestamp};
-use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use async_trait::async_trait;
 
-use super::encode::{Refusal, Statement, Wants, json, micros};
 use super::read::{all, column, doc, instant, instant_if_any, one, parsed};
 use super::readers::For;
 use super::{Sqlite, sql};
 use crate::domain::TaskId;
 use crate::domain::reviewer::{Account, Proof, ReviewerId, Session};
 use crate::store::Error;
-use crate::store::reviewers::{Challenge, Change, Credential, Invite, Reviewers};
-
-/// Ceremonies that are over are kept this long, then removed when another begins.
-const KEEP_CHALLENGES: SignedDuration = SignedDuration::from_hours(24);
-/// Sessions that are over are kept this long after the sign-in.
-const KEEP_SESSIONS: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-fn statement<const N: usize>(sql: &'static str, values: [Value; N], wants: Wants) -> Statement {
-    Statement { sql, values: values.into(), wants }
-}
-
-fn spent(what: &'static str) -> Wants {
-    Wants::OneRow(Refusal::Spent(what))
-}
-
-fn taken(what: &'static str) -> Wants {
-    Wants::OneRow(Refusal::Taken(what))
-}
-
-fn time(at: Timestamp) -> Value {
-    Value::from(micros(at))
-}
-
-fn word(text: impl ToString) -> Value {
-    Value::from(text.to_string())
-}
-
-/// The statements of a change.
-pub(super) fn encode(change: Change, out: &mut Vec<Statement>) -> Result<(), Error> {
-    match change {
-        Change::AddReviewer(account) => out.push(statement(
-            sql::ADD_REVIEWER,
-            [
-                word(&account.id),
-                word(account.handle),
-                time(account.created_at),
-                Value::from(account.disabled_at.map(micros)),
-                Value::from(json("a reviewer", &account)?),
-            ],
-            taken("this name"),
-        )),
-        Change::EditReviewer(account) => out.push(statement(
-            sql::EDIT_REVIEWER,
-            [word(&account.id), Value::from(json("a reviewer", &account)?)],
-            spent("this account"),
-        )),
-        Change::IsLive(reviewer) => {
-            out.push(statement(sql::LIVE_REVIEWER, [word(reviewer)], Wants::Found(Refusal::Spent("this account"))));
-        }
-        Change::Disable { reviewer, at } => {
-            out.push(statement(sql::DISABLE_REVIEWER, [word(&reviewer), time(at)], spent("this account")));
-            out.push(statement(sql::END_SESSIONS_OF, [word(&reviewer), time(at), word("")], Wants::Nothing));
-            out.push(statement(sql::CLOSE_INVITES_OF, [word(reviewer), time(at)], Wants::Nothing));
-        }
-        Change::Link { issuer, subject, reviewer } => out.push(statement(
-            sql::LINK_ACCOUNT,
-            [word(issuer), word(subject), word(reviewer)],
-            taken("this account elsewhere"),
-        )),
-        Change::PutInvite(invite) => out.push(statement(
-            sql::PUT_INVITE,
-            [
-                word(&invite.hash),
-                word(&invite.reviewer),
-                word(&invite.by),
-                time(invite.created_at),
-                time(invite.expires_at),
-                Value::from(invite.used_at.map(micros)),
-            ],
-            taken("this invitation"),
-        )),
-        Change::UseInvite { hash, at } => {
-            out.push(statement(sql::USE_INVITE, [word(hash), time(at)], spent("this invitation")));
-        }
-        Change::AddCredential(credential) => out.push(statement(
-            sql::ADD_CREDENTIAL,
-            [
-                word(&credential.id),
-                word(&credential.reviewer),
-                word(&credential.name),
-                Value::from(credential.counter),
-                time(credential.created_at),
-                Value::from(json("a passkey", &credential.passkey)?),
-            ],
-            taken("this passkey"),
-        )),
-        Change::UseCredential { id, counter, passkey, at } => out.push(statement(
-            sql::USE_CREDENTIAL,
-            [word(id), Value::from(counter), Value::from(json("a passkey", &passkey)?), time(at)],
-            spent("this passkey's counter"),
-        )),
-        Change::DisableCredential { id, reviewer, at, reason } => out.push(statement(
-            sql::DISABLE_CREDENTIAL,
-            [word(id), word(reviewer), time(at), word(reason)],
-            spent("this passkey"),
-        )),
-        other => return encode_sessions(other, out),
-    }
-    Ok(())
-}
-
-fn encode_sessions(change: Change, out: &mut Vec<Statement>) -> Result<(), Error> {
-    match change {
-        Change::PutSession { hash, session } => {
-            let horizon = session.created_at.checked_sub(KEEP_SESSIONS).unwrap_or(Timestamp::MIN);
-            out.push(statement(sql::PRUNE_SESSIONS, [time(horizon)], Wants::Nothing));
-            out.push(statement(
-                sql::PUT_SESSION,
-                [
-                    word(hash),
-                    word(&session.reviewer),
-                    time(session.created_at),
-                    time(session.used_at),
-                    Value::from(json("a session", &session)?),
-                ],
-                taken("this session"),
-            ));
-        }
-        Change::TouchSession { hash, at } => {
-            out.push(statement(sql::TOUCH_SESSION, [word(hash), time(at)], Wants::Nothing));
-        }
-        Change::EndSession { hash, at } => {
-            out.push(statement(sql::END_SESSION, [word(hash), time(at)], spent("this session")));
-        }
-        Change::EndSessionsOf { reviewer, except, at } => out.push(statement(
-            sql::END_SESSIONS_OF,
-            [word(reviewer), time(at), word(except.unwrap_or_default())],
-            Wants::Nothing,
-        )),
-        Change::PutChallenge(challenge) => {
-            let horizon = challenge.created_at.checked_sub(KEEP_CHALLENGES).unwrap_or(Timestamp::MIN);
-            out.push(statement(sql::PRUNE_CHALLENGES, [time(horizon)], Wants::Nothing));
-            out.push(statement(
-                sql::PUT_CHALLENGE,
-                [word(&challenge.id), time(challenge.expires_at), Value::from(json("a challenge", &challenge)?)],
-                taken("this challenge"),
-            ));
-        }
-        Change::UseChallenge { id, at } => {
-            out.push(statement(sql::USE_CHALLENGE, [word(id), time(at)], spent("this challenge")));
-        }
-        Change::PutProof(proof) => out.push(statement(
-            sql::PUT_PROOF,
-            [word(&proof.challenge), word(proof.wanted.task), time(proof.at), Value::from(json("a proof", &proof)?)],
-            spent("this challenge"),
-        )),
-        // The others were encoded above.
-        _ => {}
-    }
-    Ok(())
-}
+use crate::store::reviewers::{Challenge, Credential, Invite, Reviewers};
 
 fn account(row: &Row<'_>, from: usize) -> Result<Account, Error> {
     const WHAT: &str = "reviewer";

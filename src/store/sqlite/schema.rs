@@ -17,9 +17,9 @@ const APPLICATION_ID: i64 = 0x6f75_7374;
 
 /// In order; the position plus one is the `user_version` after it.
 const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_first.sql"),
-    include_str!("../migrations/0002_workers.sql"),
-    include_str!("../migrations/0003_reviewers.sql"),
+    include_str!("../migrations/sqlite/0001_first.sql"),
+    include_str!("../migrations/sqlite/0002_workers.sql"),
+    include_str!("../migrations/sqlite/0003_reviewers.sql"),
 ];
 
 /// How long a statement waits for another process's short transaction.

@@ -1,5 +1,9 @@
 //! Every SQL statement of the embedded store, as a constant: one test prepares each against the migrated schema.
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
+
+use crate::store::rows::{Name, Value};
+
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
         $($(#[$doc])* pub(super) const $name: &str = $sql;)+
@@ -154,6 +158,7 @@ statements! {
 
     // Audit, guards, settings, tokens.
     AUDIT = "INSERT INTO audit (doc) VALUES (?1)";
+    AUDIT_IN_ORDER = "SELECT seq, doc FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     AUDITED = "SELECT seq, doc FROM audit WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
     COUNT_REVOCATION = "INSERT INTO revocations (tenant, object_id, at) VALUES (?1, ?2, ?3) \
         ON CONFLICT (tenant, object_id) DO UPDATE SET at = max(at, excluded.at)";
@@ -235,4 +240,78 @@ statements! {
     COUNT_BURIED = "SELECT count(*) FROM buried INDEXED BY buried_open WHERE state = 'buried'";
 
     TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+}
+
+/// How this backend does what a name says.
+pub(super) const fn of(name: Name) -> &'static str {
+    match name {
+        Name::PersonAny => PERSON_ANY,
+        Name::PersonAt => PERSON_AT,
+        Name::Dequeue => DEQUEUE,
+        Name::Requeue => REQUEUE,
+        Name::TakeSignal => TAKE_SIGNAL,
+        Name::PutSignal => PUT_SIGNAL,
+        Name::Forward => FORWARD,
+        Name::DropForwarded => DROP_FORWARDED,
+        Name::Seen => SEEN,
+        Name::PutPlan => PUT_PLAN,
+        Name::PutCase => PUT_CASE,
+        Name::PutRun => PUT_RUN,
+        Name::Append => APPEND,
+        Name::PutEffect => PUT_EFFECT,
+        Name::PutSealed => PUT_SEALED,
+        Name::BlankSealed => BLANK_SEALED,
+        Name::DropSealed => DROP_SEALED,
+        Name::SettleBuried => SETTLE_BURIED,
+        Name::Audit => AUDIT,
+        Name::PutWaiting => PUT_WAITING,
+        Name::DropWaiting => DROP_WAITING,
+        Name::PutSetting => PUT_SETTING,
+        Name::SwapSetting => SWAP_SETTING,
+        Name::NoSetting => NO_SETTING,
+        Name::DropSetting => DROP_SETTING,
+        Name::PutToken => PUT_TOKEN,
+        Name::RevokeToken => REVOKE_TOKEN,
+        Name::PutDelivery => PUT_DELIVERY,
+        Name::Outcome => OUTCOME,
+        Name::PutPerson => PUT_PERSON,
+        Name::PutTask => PUT_TASK,
+        Name::Bury => BURY,
+        Name::CountRevocation => COUNT_REVOCATION,
+        Name::PruneRevocations => PRUNE_REVOCATIONS,
+        Name::WithinCap => WITHIN_CAP,
+        Name::BuryQueued => BURY_QUEUED,
+        Name::BuryWaiting => BURY_WAITING,
+        Name::AddReviewer => ADD_REVIEWER,
+        Name::EditReviewer => EDIT_REVIEWER,
+        Name::LiveReviewer => LIVE_REVIEWER,
+        Name::DisableReviewer => DISABLE_REVIEWER,
+        Name::LinkAccount => LINK_ACCOUNT,
+        Name::PutInvite => PUT_INVITE,
+        Name::UseInvite => USE_INVITE,
+        Name::CloseInvitesOf => CLOSE_INVITES_OF,
+        Name::AddCredential => ADD_CREDENTIAL,
+        Name::UseCredential => USE_CREDENTIAL,
+        Name::DisableCredential => DISABLE_CREDENTIAL,
+        Name::PutSession => PUT_SESSION,
+        Name::TouchSession => TOUCH_SESSION,
+        Name::EndSession => END_SESSION,
+        Name::EndSessionsOf => END_SESSIONS_OF,
+        Name::PruneSessions => PRUNE_SESSIONS,
+        Name::PutChallenge => PUT_CHALLENGE,
+        Name::UseChallenge => USE_CHALLENGE,
+        Name::PruneChallenges => PRUNE_CHALLENGES,
+        Name::PutProof => PUT_PROOF,
+    }
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
 }

@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 
 use super::apply::{Done, job, run};
 use super::checkpoint::Checkpointer;
-use super::failure::{again, plain, writing};
+use super::failure::{again, writing};
 use super::lanes::{Job, Lanes};
 use super::{schema, sql};
 use crate::store::Error;
+use crate::store::rows::plain;
 
 /// At most this many batches a transaction.
 const GROUP: usize = 512;
@@ -121,13 +122,13 @@ impl Drop for Abandon {
 #[cfg(test)]
 mod tests {
     use super::super::apply::Work;
-    use super::super::encode::{Statement, Wants};
     use super::*;
     use crate::store::Lane;
+    use crate::store::rows::{Statement, Wants};
 
     fn put(key: &str) -> Work {
         let values = vec![key.to_owned().into(), "1".to_owned().into()];
-        Work::Batch(vec![Statement { sql: sql::PUT_SETTING, values, wants: Wants::Nothing }])
+        Work::Batch(vec![Statement { name: crate::store::rows::Name::PutSetting, values, wants: Wants::Nothing }])
     }
 
     fn started() -> (tempfile::TempDir, Arc<Lanes>, std::thread::JoinHandle<()>) {

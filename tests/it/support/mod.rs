@@ -1,5 +1,7 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
+pub mod postgres;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,6 +84,7 @@ pub struct Setup {
     pub break_glass_group: Option<Uuid>,
     pub people: usize,
     pub policy: Policy,
+    pub polling: engine::Polling,
 }
 
 impl Default for Setup {
@@ -95,6 +98,7 @@ impl Default for Setup {
             break_glass_group: None,
             people: 50,
             policy: policy(),
+            polling: engine::Polling::default(),
         }
     }
 }
@@ -156,6 +160,7 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
     let hooks = graph::Hooks { now: Arc::new(move || now.now()), ..graph::Hooks::default() };
     let mut contoso = Tenant::new(tenant(), twin.tenant_id, config.build_with(hooks).expect("a client"));
     contoso.break_glass = setup.break_glass.iter().map(|id| ObjectId::new(*id)).collect();
+    contoso.polling = setup.polling;
     contoso.break_glass_group = setup.break_glass_group.map(ObjectId::new);
     let actions = oust::actions::registry();
     let catalog = if setup.playbooks.is_empty() {
@@ -191,6 +196,8 @@ async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clo
         other_slots: 64,
         lanes: 10_000,
         works: true,
+        polls: setup.polling != engine::Polling::default(),
+        audit_key: None,
     };
     let engine = Engine::start(config, parts).await.expect("the store is free");
     engine.run();

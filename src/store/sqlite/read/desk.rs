@@ -5,14 +5,16 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde_json::{Value, json};
 
-use super::super::encode::micros;
 use super::super::sql;
-use super::{Window, all, and_one, column, cursor, doc, instant, instant_if_any, one, paged, parsed, snapshot, text};
+use super::{
+    Window, all, and_one, column, cursor, doc, instant, instant_if_any, limit, one, paged, parsed, snapshot, text,
+};
 use crate::domain::ledger::Effect;
 use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, RunId, SignalId, TaskId};
-use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, RunRow, Token};
+use crate::store::rows::micros;
+use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, Recorded, RunRow, Token};
 
 type Run = (RunRow, Vec<Entry>);
 
@@ -171,7 +173,7 @@ pub(in super::super) fn delivery_body(conn: &Connection, id: DeliveryId) -> Resu
 
 /// Newest first; the cursor is the record's number.
 pub(in super::super) fn audit(conn: &Connection, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
-    let limit = super::limit(page);
+    let limit = limit(page);
     let before =
         page.after.as_deref().map_or(Ok(i64::MAX), |after| after.parse::<i64>().map_err(|_| Error::BadCursor))?;
     let rows = all(conn, "audit record", sql::AUDITED, params![before, and_one(limit)], |row| {
@@ -179,6 +181,14 @@ pub(in super::super) fn audit(conn: &Connection, page: &Page) -> Result<Listed<(
         Ok((u64::try_from(seq).unwrap_or_default(), doc(row, 1, "audit record", 0)?))
     })?;
     Ok(paged(rows, limit, |(seq, _)| seq.to_string()))
+}
+
+/// The trail after a number; one writer numbers it, so the numbers are its order.
+pub(in super::super) fn audit_in_order(conn: &Connection, after: i64, limit: u32) -> Result<Vec<Recorded>, Error> {
+    all(conn, "audit record", sql::AUDIT_IN_ORDER, params![after, limit], |row| {
+        let seq: i64 = column(row, 0, "audit record")?;
+        Ok(Recorded { cursor: seq.to_string(), record: text(row, 1, "audit record")?.to_owned() })
+    })
 }
 
 pub(in super::super) fn setting(conn: &Connection, key: &str) -> Result<Option<Value>, Error> {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, params};
 
-use super::super::encode::micros;
 use super::super::sql;
 use super::{all, column, instant, instant_if_any, one, snapshot};
+use crate::store::rows::micros;
 use crate::store::{Error, Figures};
 
 const WHAT: &str = "figures";

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use super::super::encode::micros;
 use super::super::sql;
 use super::{all, column, desk, doc, instant, one, parsed, snapshot, text};
 use crate::domain::task::Task;
 use crate::domain::{Identity, TenantName};
+use crate::store::rows::micros;
 use crate::store::{Epoch, Error, Owner, PersonRecord, SignalRowBrief};
 
 /// The person's row and the open case, of one moment.

@@ -2,15 +2,13 @@
 //! reported beside the good ones, so that the store can bury it.
 
 use jiff::Timestamp;
-use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, Row, params};
-use uuid::Uuid;
 
-use super::super::encode::{Statement, micros, set_aside};
 use super::super::sql;
 use super::{all, column, doc, instant, snapshot};
-use crate::domain::{BuriedId, Signal};
-use crate::store::{Buried, BuriedState, Error, Queued, Waiting};
+use crate::domain::Signal;
+use crate::store::rows::{Name, Statement, Value, micros, set_aside};
+use crate::store::{Error, Queued, Waiting};
 
 /// Good rows, and what buries the others.
 pub(in super::super) struct Found<T> {
@@ -41,10 +39,10 @@ pub(in super::super) fn queued(
             let Some((seq, signal)) = row else { continue };
             match signal {
                 Ok(signal) => found.good.push(Queued { seq, put_back, signal }),
-                Err(error) => found.bad.push(bury(
+                Err(error) => found.bad.push(set_aside(
                     &format!("queue {seq}"),
-                    Sql::Integer(seq),
-                    (sql::BURY_QUEUED, sql::DEQUEUE),
+                    Value::Integer(seq),
+                    (Name::BuryQueued, Name::Dequeue),
                     now,
                     &error,
                 )?),
@@ -67,10 +65,10 @@ pub(in super::super) fn waiting(conn: &Connection, now: Timestamp, limit: u32) -
     for (key, row) in rows {
         match row {
             Ok(waiting) => found.good.push(waiting),
-            Err(error) => found.bad.push(bury(
+            Err(error) => found.bad.push(set_aside(
                 &format!("waiting {key}"),
-                Sql::Text(key),
-                (sql::BURY_WAITING, sql::DROP_WAITING),
+                Value::Text(key),
+                (Name::BuryWaiting, Name::DropWaiting),
                 now,
                 &error,
             )?),
@@ -86,25 +84,4 @@ fn waiting_row(row: &Row<'_>) -> Result<Waiting, Error> {
         due_at: instant(row, 1, "waiting")?,
         reason: column(row, 3, "waiting")?,
     })
-}
-
-/// The id comes from the row's name and the moment: no randomness here, and a second finder finds the row gone.
-fn bury(
-    name: &str,
-    key: Sql,
-    (bury, drop): (&'static str, &'static str),
-    now: Timestamp,
-    error: &Error,
-) -> Result<Vec<Statement>, Error> {
-    let buried = Buried {
-        id: BuriedId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{name} {}", micros(now)).as_bytes())),
-        at: now,
-        source: "store".to_owned(),
-        tenant: None,
-        delivery: None,
-        reason: error.to_string(),
-        state: BuriedState::Buried,
-        content: serde_json::Value::Null,
-    };
-    set_aside(bury, drop, key, &buried)
 }

@@ -4,6 +4,8 @@
 //! audit record are one transaction. Every consumption is one conditional update: the second comer gets `Error::Spent`.
 //! Secrets (session ids, invitation tokens) come in as SHA-256 in hex; nothing here could be used to sign in.
 
+pub(in crate::store) mod rows;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

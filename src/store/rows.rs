@@ -1,21 +1,87 @@
-//! A batch as rows and statements, made in the caller's task: the writer thread only binds and steps.
+//! A batch as rows and named statements, made in the caller's task; each backend has its own SQL for the names. Knows no
+//! database.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::types::Value;
 use serde::Serialize;
+use uuid::Uuid;
 
-use super::failure::plain;
-use super::sql;
 use crate::domain::task::Task;
-use crate::domain::{Identity, SignalId, TenantName};
+use crate::domain::{BuriedId, Identity, SignalId, TenantName};
 use crate::store::{
     Acceptance, Batch, Buried, BuriedState, Cap, Delivery, Error, Expect, Op, PersonRow, SignalOutcome, SignalRow,
 };
 
+/// What a column holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Null,
+    Integer(i64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Integer(flag.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Blob(bytes)
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+macro_rules! names {
+    ($($name:ident),+ $(,)?) => {
+        /// What a statement does; the backends' tables say how.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Name { $($name),+ }
+
+        impl Name {
+            /// Every one, for tests that prepare them.
+            #[cfg(test)]
+            pub(super) const ALL: &[Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+names! {
+    PersonAny, PersonAt, Dequeue, Requeue, TakeSignal, PutSignal, Forward, DropForwarded, Seen, PutPlan, PutCase,
+    PutRun, Append, PutEffect, PutSealed, BlankSealed, DropSealed, SettleBuried, Audit, PutWaiting, DropWaiting,
+    PutSetting, SwapSetting, NoSetting, DropSetting, PutToken, RevokeToken, PutDelivery, Outcome, PutPerson,
+    PutTask, Bury, CountRevocation, PruneRevocations, WithinCap, BuryQueued, BuryWaiting,
+    AddReviewer, EditReviewer, LiveReviewer, DisableReviewer, LinkAccount, PutInvite, UseInvite, CloseInvitesOf, AddCredential, UseCredential, DisableCredential, PutSession, TouchSession, EndSession, EndSessionsOf, PruneSessions, PutChallenge, UseChallenge, PruneChallenges, PutProof,
+}
+
 /// One statement, its values, and what must be true of it.
 #[derive(Debug)]
 pub(super) struct Statement {
-    pub(super) sql: &'static str,
+    pub(super) name: Name,
     pub(super) values: Vec<Value>,
     pub(super) wants: Wants,
 }
@@ -74,6 +140,11 @@ pub(super) struct Rows {
     pub(super) buried: Option<Statement>,
 }
 
+/// A failure without a source of its own.
+pub(super) fn plain(what: &'static str, text: &str) -> Error {
+    Error::Backend { what, source: text.into() }
+}
+
 /// Microseconds since 1970: what columns hold.
 pub(super) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
@@ -91,11 +162,11 @@ fn integer(number: u64) -> i64 {
 }
 
 macro_rules! statement {
-    ($sql:expr, [$($value:expr),* $(,)?]) => {
-        statement!($sql, [$($value),*], Wants::Nothing)
+    ($name:expr, [$($value:expr),* $(,)?]) => {
+        statement!($name, [$($value),*], Wants::Nothing)
     };
-    ($sql:expr, [$($value:expr),* $(,)?], $wants:expr) => {
-        Statement { sql: $sql, values: vec![$(Value::from($value)),*], wants: $wants }
+    ($name:expr, [$($value:expr),* $(,)?], $wants:expr) => {
+        Statement { name: $name, values: vec![$(Value::from($value)),*], wants: $wants }
     };
 }
 
@@ -141,22 +212,22 @@ fn expectation(expect: Expect) -> Statement {
     let Expect { identity, revision, epoch: _ } = expect;
     let (tenant, object_id) = (identity.tenant.to_string(), identity.object_id.to_string());
     if revision == 0 {
-        statement!(sql::PERSON_ANY, [tenant, object_id], Wants::Absent(Refusal::Conflict(identity)))
+        statement!(Name::PersonAny, [tenant, object_id], Wants::Absent(Refusal::Conflict(identity)))
     } else {
         let wants = Wants::Found(Refusal::Conflict(identity));
-        statement!(sql::PERSON_AT, [tenant, object_id, integer(revision)], wants)
+        statement!(Name::PersonAt, [tenant, object_id, integer(revision)], wants)
     }
 }
 
 fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result<(), Error> {
     let statement = match op {
-        Op::Dequeue(seq) => statement!(sql::DEQUEUE, [seq]),
-        Op::Requeue { seq, due_at } => statement!(sql::REQUEUE, [seq, micros(due_at)]),
-        Op::TakeSignal(row) => signal(sql::TAKE_SIGNAL, &row, Wants::OneRow(Refusal::Repeated(row.signal.id)))?,
-        Op::PutSignal(row) => signal(sql::PUT_SIGNAL, &row, Wants::Nothing)?,
+        Op::Dequeue(seq) => statement!(Name::Dequeue, [seq]),
+        Op::Requeue { seq, due_at } => statement!(Name::Requeue, [seq, micros(due_at)]),
+        Op::TakeSignal(row) => signal(Name::TakeSignal, &row, Wants::OneRow(Refusal::Repeated(row.signal.id)))?,
+        Op::PutSignal(row) => signal(Name::PutSignal, &row, Wants::Nothing)?,
         Op::PutDelivery(delivery) => put_delivery(&delivery)?,
         Op::Forward { identity, signal } => statement!(
-            sql::FORWARD,
+            Name::Forward,
             [
                 signal.id.to_string(),
                 identity.tenant.to_string(),
@@ -165,13 +236,13 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
                 json("a forwarded signal", &signal)?,
             ]
         ),
-        Op::DropForwarded(signal) => statement!(sql::DROP_FORWARDED, [signal.to_string()]),
-        Op::Seen { task, at } => statement!(sql::SEEN, [task.to_string(), micros(at)]),
+        Op::DropForwarded(signal) => statement!(Name::DropForwarded, [signal.to_string()]),
+        Op::Seen { task, at } => statement!(Name::Seen, [task.to_string(), micros(at)]),
         Op::Outcome { signal, outcome } => outcome_of(signal.to_string(), &outcome)?,
-        Op::PutPlan { hash, json } => statement!(sql::PUT_PLAN, [hash, json]),
+        Op::PutPlan { hash, json } => statement!(Name::PutPlan, [hash, json]),
         Op::PutPerson(row) => put_person(&row)?,
         Op::PutCase(row) => statement!(
-            sql::PUT_CASE,
+            Name::PutCase,
             [
                 row.id.to_string(),
                 row.identity.tenant.to_string(),
@@ -184,7 +255,7 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
             Wants::OneRow(Refusal::Conflict(row.identity.clone()))
         ),
         Op::PutRun(row) => statement!(
-            sql::PUT_RUN,
+            Name::PutRun,
             [
                 row.id.to_string(),
                 row.case.to_string(),
@@ -194,12 +265,12 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
             ]
         ),
         Op::Journal { run, seq, entry } => statement!(
-            sql::APPEND,
+            Name::Append,
             [run.to_string(), integer(seq), json("a journal entry", &entry)?],
             Wants::OneRow(refusal(person, "the journal already has other entries"))
         ),
         Op::PutEffect(effect) => statement!(
-            sql::PUT_EFFECT,
+            Name::PutEffect,
             [
                 effect.key.to_string(),
                 effect.run.to_string(),
@@ -210,25 +281,25 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
         ),
         Op::PutTask(task) => put_task(&task, person)?,
         Op::PutSealed { task, sealed } => {
-            statement!(sql::PUT_SEALED, [task.to_string(), json("a sealed secret", &sealed)?])
+            statement!(Name::PutSealed, [task.to_string(), json("a sealed secret", &sealed)?])
         }
         Op::DropSealed { task } => {
-            out.push(statement!(sql::BLANK_SEALED, [task.to_string()]));
-            statement!(sql::DROP_SEALED, [task.to_string()])
+            out.push(statement!(Name::BlankSealed, [task.to_string()]));
+            statement!(Name::DropSealed, [task.to_string()])
         }
         Op::Bury(buried) => bury(&buried)?,
         Op::SettleBuried { id, state, by, reason, at } => statement!(
-            sql::SETTLE_BURIED,
+            Name::SettleBuried,
             [id.to_string(), word(state).to_owned(), by, reason, micros(at)],
             Wants::OneRow(Refusal::Settled("the buried row is not there, or somebody settled it already"))
         ),
-        Op::Audit(audit) => statement!(sql::AUDIT, [json("an audit record", &audit)?]),
+        Op::Audit(audit) => statement!(Name::Audit, [json("an audit record", &audit)?]),
         Op::CountRevocation { identity, at, cap } => {
             count_revocation(identity, at, cap, out);
             return Ok(());
         }
         Op::PutWaiting(waiting) => statement!(
-            sql::PUT_WAITING,
+            Name::PutWaiting,
             [
                 waiting.signal.id.to_string(),
                 micros(waiting.due_at),
@@ -237,19 +308,19 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
                 json("a waiting signal", &waiting.signal)?,
             ]
         ),
-        Op::DropWaiting(signal) => statement!(sql::DROP_WAITING, [signal.to_string()]),
-        Op::PutSetting { key, value } => statement!(sql::PUT_SETTING, [key, json("a setting", &value)?]),
+        Op::DropWaiting(signal) => statement!(Name::DropWaiting, [signal.to_string()]),
+        Op::PutSetting { key, value } => statement!(Name::PutSetting, [key, json("a setting", &value)?]),
         Op::SwapSetting { key, was, value } => {
             let wants = Wants::OneRow(Refusal::Changed(key.clone()));
             let value = json("a setting", &value)?;
             match was {
-                Some(was) => statement!(sql::SWAP_SETTING, [key, value, json("a setting", &was)?], wants),
-                None => statement!(sql::NO_SETTING, [key, value], wants),
+                Some(was) => statement!(Name::SwapSetting, [key, value, json("a setting", &was)?], wants),
+                None => statement!(Name::NoSetting, [key, value], wants),
             }
         }
-        Op::DropSetting { key } => statement!(sql::DROP_SETTING, [key]),
+        Op::DropSetting { key } => statement!(Name::DropSetting, [key]),
         Op::PutToken(token) => statement!(
-            sql::PUT_TOKEN,
+            Name::PutToken,
             [
                 token.id.to_string(),
                 token.name.clone(),
@@ -260,8 +331,8 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
                 token.revoked_at.map(micros),
             ]
         ),
-        Op::Reviewer(change) => return super::reviewers::encode(*change, out),
-        Op::RevokeToken { id, at } => statement!(sql::REVOKE_TOKEN, [id.to_string(), micros(at)]),
+        Op::Reviewer(change) => return super::reviewers::rows::encode(*change, out),
+        Op::RevokeToken { id, at } => statement!(Name::RevokeToken, [id.to_string(), micros(at)]),
     };
     out.push(statement);
     Ok(())
@@ -269,7 +340,7 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
 
 fn put_delivery(delivery: &Delivery) -> Result<Statement, Error> {
     Ok(statement!(
-        sql::PUT_DELIVERY,
+        Name::PutDelivery,
         [
             delivery.id.to_string(),
             delivery.source.clone(),
@@ -283,10 +354,10 @@ fn put_delivery(delivery: &Delivery) -> Result<Statement, Error> {
     ))
 }
 
-fn signal(sql: &'static str, row: &SignalRow, wants: Wants) -> Result<Statement, Error> {
+fn signal(name: Name, row: &SignalRow, wants: Wants) -> Result<Statement, Error> {
     let identity = row.identity.as_ref();
     Ok(statement!(
-        sql,
+        name,
         [
             row.signal.id.to_string(),
             row.signal.source.clone(),
@@ -305,12 +376,12 @@ fn signal(sql: &'static str, row: &SignalRow, wants: Wants) -> Result<Statement,
 
 fn outcome_of(signal: String, outcome: &SignalOutcome) -> Result<Statement, Error> {
     let case = outcome.case.map(|case| case.to_string());
-    Ok(statement!(sql::OUTCOME, [signal, json("a signal", outcome)?, case]))
+    Ok(statement!(Name::Outcome, [signal, json("a signal", outcome)?, case]))
 }
 
 fn put_person(row: &PersonRow) -> Result<Statement, Error> {
     Ok(statement!(
-        sql::PUT_PERSON,
+        Name::PutPerson,
         [
             row.identity.tenant.to_string(),
             row.identity.object_id.to_string(),
@@ -326,7 +397,7 @@ fn put_person(row: &PersonRow) -> Result<Statement, Error> {
 fn put_task(task: &Task, person: Option<&Identity>) -> Result<Statement, Error> {
     let identity = task.identity.as_ref();
     Ok(statement!(
-        sql::PUT_TASK,
+        Name::PutTask,
         [
             task.id.to_string(),
             integer(standing(task)),
@@ -355,7 +426,7 @@ pub(super) fn word(state: BuriedState) -> &'static str {
 fn bury(buried: &Buried) -> Result<Statement, Error> {
     let head = Buried { content: serde_json::Value::Null, ..buried.clone() };
     Ok(statement!(
-        sql::BURY,
+        Name::Bury,
         [
             buried.id.to_string(),
             micros(buried.at),
@@ -368,14 +439,14 @@ fn bury(buried: &Buried) -> Result<Statement, Error> {
 
 fn count_revocation(identity: Identity, at: Timestamp, cap: Option<Cap>, out: &mut Vec<Statement>) {
     let tenant = identity.tenant.to_string();
-    out.push(statement!(sql::COUNT_REVOCATION, [tenant.clone(), identity.object_id.to_string(), micros(at)]));
+    out.push(statement!(Name::CountRevocation, [tenant.clone(), identity.object_id.to_string(), micros(at)]));
     let window = cap.map_or(SignedDuration::ZERO, |cap| at.duration_since(cap.since));
     let keep = window.saturating_mul(2).max(KEEP_REVOCATIONS);
     let horizon = at.checked_sub(keep).unwrap_or(Timestamp::MIN);
-    out.push(statement!(sql::PRUNE_REVOCATIONS, [tenant.clone(), micros(horizon)]));
+    out.push(statement!(Name::PruneRevocations, [tenant.clone(), micros(horizon)]));
     if let Some(cap) = cap {
         let wants = Wants::Found(Refusal::OverBlastRadius(identity.tenant));
-        out.push(statement!(sql::WITHIN_CAP, [tenant, micros(cap.since), cap.revocations], wants));
+        out.push(statement!(Name::WithinCap, [tenant, micros(cap.since), cap.revocations], wants));
     }
 }
 
@@ -406,15 +477,27 @@ impl Rows {
     }
 }
 
-/// Moves an unreadable row to the buried ones, as it is; nothing happens if it is gone.
+/// Moves an unreadable row to the buried ones, as it is; nothing happens if it is gone. The id comes from the row's name
+/// and the moment: no randomness here, and a second finder finds the row gone.
 pub(super) fn set_aside(
-    bury: &'static str,
-    drop: &'static str,
+    name: &str,
     key: Value,
-    buried: &Buried,
+    (bury, drop): (Name, Name),
+    now: Timestamp,
+    error: &Error,
 ) -> Result<Vec<Statement>, Error> {
-    let head = json("a buried row", buried)?;
-    Ok(vec![statement!(bury, [key.clone(), buried.id.to_string(), head, micros(buried.at)]), statement!(drop, [key])])
+    let buried = Buried {
+        id: BuriedId::new(Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{name} {}", micros(now)).as_bytes())),
+        at: now,
+        source: "store".to_owned(),
+        tenant: None,
+        delivery: None,
+        reason: error.to_string(),
+        state: BuriedState::Buried,
+        content: serde_json::Value::Null,
+    };
+    let head = json("a buried row", &buried)?;
+    Ok(vec![statement!(bury, [key.clone(), buried.id.to_string(), head, micros(now)]), statement!(drop, [key])])
 }
 
 /// Decisions count as revisions; newer evidence counts below them, so that noise never holds off a decision.
