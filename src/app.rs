@@ -1,5 +1,6 @@
 //! Builds the floors bottom-up from a configuration and runs them: one process, one shutdown, the only clock.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +13,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions;
-use crate::config::{self, Config, Role};
+use crate::config::{self, Config, QueueAt, Role, StoreAt};
 use crate::domain::person::Rules;
 use crate::domain::run::Mode;
 use crate::engine::{self, Clock, Engine, NoHook, Tenant};
 use crate::graph::{self, Graph};
+use crate::http::sign_in::{self, SignIn, Site};
 use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
-use crate::queue::{Embedded, Queue};
-use crate::store::sqlite::{Options, Sqlite};
-use crate::store::{Audit, Store};
+use crate::queue::{Amqp, Embedded, Queue};
+use crate::store::postgres::Postgres;
+use crate::store::reviewers::Reviewers;
+use crate::store::sqlite::{Options, Spool, Sqlite};
+use crate::store::{self, Access, Audit, Store};
 use crate::telemetry::{GraphCall, Telemetry};
 
 /// What is in flight at shutdown may take this long; the rest goes on at the next start.
@@ -37,10 +41,25 @@ const LANES: usize = 4_000;
 pub struct Running {
     /// Where the receiver listens; `None` without that role.
     pub address: Option<SocketAddr>,
-    pub store: Arc<dyn Store>,
+    /// Absent in a process that only hands deliveries to a broker.
+    pub store: Option<Arc<dyn Store>>,
+    queue: Arc<dyn Queue>,
     engine: Option<Engine>,
     stop: CancellationToken,
     receiver: Option<tokio::task::JoinHandle<usize>>,
+}
+
+/// Opens the store that is configured.
+///
+/// # Errors
+/// `Unusable` with what to do.
+pub async fn open_store(at: &StoreAt, access: Access) -> Result<Arc<dyn Reviewers>, store::Error> {
+    Ok(match at {
+        StoreAt::Sqlite(path) => {
+            Sqlite::open(path, Options { read_only: access == Access::Look, ..Options::default() })?
+        }
+        StoreAt::Postgres(config) => Postgres::open(config, access).await?,
+    })
 }
 
 /// Serves until `shutdown` resolves, then finishes what was accepted.
@@ -64,24 +83,32 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     }
     let telemetry = Telemetry::new();
     let clock: Clock = Arc::new(now);
-    let sqlite = Sqlite::open(&config.store, Options::default()).context("the store cannot be used")?;
-    let store: Arc<dyn Store> = sqlite;
-    let queue: Arc<dyn Queue> = Embedded::new(Arc::clone(&store));
-    let stop = CancellationToken::new();
-    let engine = if roles.contains(&Role::Worker) || roles.contains(&Role::Poller) {
-        Some(engine(&config, roles, &store, &queue, &telemetry, &clock).await?)
-    } else {
-        None
+    let works = roles.contains(&Role::Worker) || roles.contains(&Role::Poller);
+    let reviewers = match config.queue {
+        // A receiver in front of a broker needs no store, and has no right to one.
+        QueueAt::Amqp(_) if !works => None,
+        _ => Some(open_store(&config.store, Access::Write).await.context("the store cannot be used")?),
     };
-    let mut running = Running { address: None, store, engine, stop, receiver: None };
+    let store = reviewers.clone().map(|store| store as Arc<dyn Store>);
+    let queue = open_queue(&config, roles, store.as_ref(), &telemetry).await?;
+    let stop = CancellationToken::new();
+    let engine = match &store {
+        Some(store) if works => Some(engine(&config, roles, store, &queue, &telemetry, &clock).await?),
+        _ => None,
+    };
+    let mut running = Running { address: None, store, queue: Arc::clone(&queue), engine, stop, receiver: None };
     if roles.contains(&Role::Receiver) {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("{} cannot be listened on", config.listen))?;
         running.address = Some(listener.local_addr()?);
         let surface = running.surface(&config, &queue, &telemetry, &clock)?;
-        running.audit_refusals(&surface, &queue, &clock);
-        let router = http::router(surface);
+        let sign_in = running.sign_in(&config, reviewers, &telemetry, &clock)?;
+        running.audit_refusals(&surface, sign_in.as_ref(), &queue, &clock);
+        let mut router = http::router(surface);
+        if let Some(sign_in) = &sign_in {
+            router = router.merge(sign_in::router(sign_in));
+        }
         let stop = running.stop.clone();
         running.receiver = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
             stop.cancelled().await;
@@ -133,30 +160,58 @@ impl Running {
         Ok(http::State::new(http::Parts {
             sources: sources.map_err(|error| anyhow!(error))?,
             queue: Arc::clone(queue),
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
             clock: Arc::clone(clock),
-            ready: self.readiness(),
+            ready: self.readiness(telemetry, matches!(config.queue, QueueAt::Embedded)),
             covered,
             paused,
         }))
     }
 
+    /// People sign in where decisions can be recorded and browsers find us.
+    fn sign_in(
+        &self,
+        config: &Config,
+        store: Option<Arc<dyn Reviewers>>,
+        telemetry: &Telemetry,
+        clock: &Clock,
+    ) -> anyhow::Result<Option<SignIn>> {
+        let (Some(store), Some(engine), Some(address)) = (store, &self.engine, self.address) else { return Ok(None) };
+        let wanted = &config.reviewers;
+        if !wanted.passkeys && wanted.oidc.is_none() {
+            return Ok(None);
+        }
+        let decider: Arc<dyn sign_in::Decider> = Arc::new(engine.clone());
+        let parts = sign_in::Parts {
+            store,
+            clock: Arc::clone(clock),
+            telemetry: telemetry.clone(),
+            limits: config.limits.clone(),
+            site: Site::of(config.public_url.as_ref(), address).context("people cannot sign in")?,
+            passkeys: wanted.passkeys,
+            oidc: wanted.oidc.clone(),
+            decider: Some(decider),
+            tenants: config.tenants.iter().map(|tenant| (tenant.tenant_id, tenant.name.clone())).collect(),
+            rates: sign_in::Rates::default(),
+        };
+        Ok(Some(SignIn::new(parts).context("people cannot sign in")?))
+    }
+
     /// Refused senders are audited as one summary a minute (law 11), and once more at the end.
-    fn audit_refusals(&self, surface: &http::State, queue: &Arc<dyn Queue>, clock: &Clock) {
+    fn audit_refusals(&self, surface: &http::State, sign_in: Option<&SignIn>, queue: &Arc<dyn Queue>, clock: &Clock) {
+        let sign_in = sign_in.cloned();
         let (surface, clock, queue, stop) = (surface.clone(), Arc::clone(clock), Arc::clone(queue), self.stop.clone());
         tokio::spawn(async move {
-            let mut ending = false;
+            let (mut ending, mut unsaid) = (false, VecDeque::new());
             while !ending {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_secs(60)) => {}
                     () = stop.cancelled() => ending = true,
                 }
-                let refused = surface.take_refusals();
-                if refused.is_empty() {
-                    continue;
-                }
+                let mut refused = surface.take_refusals();
+                refused.extend(sign_in.iter().flat_map(SignIn::take_refusals));
                 let lines = refused.iter().map(
                     |((source, reason), count)| serde_json::json!({"source": source, "reason": reason, "count": count}),
                 );
@@ -169,18 +224,31 @@ impl Running {
                     case: None,
                     detail: lines.collect(),
                 };
-                if let Err(error) = queue.report(audit).await {
-                    tracing::error!(error = %error, "refused deliveries could not be audited");
+                if !refused.is_empty() {
+                    unsaid.push_back(audit);
+                }
+                // What could not be told is told later; a day of minutes is kept.
+                while unsaid.len() > 1_440 {
+                    unsaid.pop_front();
+                }
+                while let Some(audit) = unsaid.front() {
+                    if let Err(error) = queue.report(audit.clone()).await {
+                        let waiting = unsaid.len();
+                        tracing::warn!(error = %http::chain(&error), waiting, "refused deliveries could not be audited yet");
+                        break;
+                    }
+                    unsaid.pop_front();
                 }
             }
         });
     }
 
-    /// Looks at the store once a second, so that `/readyz` answers without waiting for it.
-    fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    /// Looks at store and queue once a second, so that `/readyz` answers without waiting for them.
+    fn readiness(&self, telemetry: &Telemetry, is_embedded: bool) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
         let healthy = Arc::new(AtomicBool::new(true));
         let problem = Arc::new(Mutex::new(None::<String>));
-        let (store, stop) = (Arc::clone(&self.store), self.stop.clone());
+        let (store, queue, stop) = (self.store.clone(), Arc::clone(&self.queue), self.stop.clone());
+        let telemetry = telemetry.clone();
         let (seen, said) = (Arc::clone(&healthy), Arc::clone(&problem));
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -189,19 +257,27 @@ impl Running {
                     _ = ticks.tick() => {}
                     () = stop.cancelled() => return,
                 }
+                let condition = queue.condition();
+                telemetry.spool(condition.spooled, condition.spool_bytes);
+                telemetry.broker_messages(condition.depth.unwrap_or(0));
+                let Some(store) = &store else { continue };
                 let answer = store.setting("pause").await;
                 seen.store(answer.is_ok(), Ordering::Relaxed);
                 *said.lock().unwrap_or_else(PoisonError::into_inner) = answer.err().map(|error| error.to_string());
             }
         });
-        let engine = self.engine.clone();
+        let (engine, queue, has_store) = (self.engine.clone(), Arc::clone(&self.queue), self.store.is_some());
         Arc::new(move || {
             let detail = problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let ok = healthy.load(Ordering::Relaxed);
-            let mut checks = vec![
-                Check { name: "store".into(), ok, detail: detail.clone() },
-                Check { name: "queue".into(), ok, detail: Some("embedded in the store".into()) },
-            ];
+            let condition = queue.condition();
+            let mut checks = Vec::new();
+            if has_store {
+                checks.push(Check { name: "store".into(), ok, detail });
+            }
+            // In the store it fares as the store does.
+            let queue_ok = condition.ok && (ok || !is_embedded);
+            checks.push(Check { name: "queue".into(), ok: queue_ok, detail: Some(condition.detail) });
             if let Some(engine) = &engine {
                 let (catalog, problems) = engine.playbooks();
                 let detail = match problems.first() {
@@ -214,6 +290,33 @@ impl Running {
             Readiness { checks }
         })
     }
+}
+
+async fn open_queue(
+    config: &Config,
+    roles: &[Role],
+    store: Option<&Arc<dyn Store>>,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Arc<dyn Queue>> {
+    let QueueAt::Amqp(broker) = &config.queue else {
+        let store = store.context("the embedded queue needs a store")?;
+        return Ok(Embedded::new(Arc::clone(store)));
+    };
+    let (broker, telemetry) = (broker.as_ref().clone(), telemetry.clone());
+    // It stands in front of the broker where deliveries come in; another process may have the same configuration.
+    let spool = match &config.spool {
+        Some(at) if roles.contains(&Role::Receiver) => {
+            Some(Spool::open(&at.path, at.max).context("the spool cannot be used")?)
+        }
+        _ => None,
+    };
+    let queue = match store {
+        Some(store) if roles.contains(&Role::Worker) => {
+            Amqp::open_worker(broker, Arc::clone(store), telemetry, spool).await
+        }
+        _ => Amqp::open(broker, telemetry, spool).await,
+    };
+    Ok(queue.context("the queue cannot be used")?)
 }
 
 async fn engine(

@@ -62,13 +62,13 @@ impl Command {
         match self {
             Self::Verify { file: Some(file), key, .. } => verdict(context, &verify_file(&file, key.as_ref())?),
             Self::Verify { file: None, key, config } => {
-                let store = open(context, &config, LOOK)?;
+                let store = open(context, &config, LOOK).await?;
                 verdict(context, &verify_store(&*store, key.as_ref()).await?)
             }
             Self::Key { new: true, .. } => draw(context),
             Self::Key { new: false, config } => public(context, &config),
             Self::Export { out, config } => {
-                let store = open(context, &config, LOOK)?;
+                let store = open(context, &config, LOOK).await?;
                 export(context, &*store, out.as_deref()).await
             }
         }

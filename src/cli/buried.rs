@@ -1,6 +1,8 @@
 //! `oust buried …`: what was set aside. Replaying reads the stored body again, with the parsers of this version, and
 //! puts it on the queue as a delivery of its own; the sender is not needed for it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -9,12 +11,14 @@ use uuid::Uuid;
 
 use super::cases::with_next;
 use super::out::{pretty, table};
-use super::store::{LOOK, Paging, WRITE, failed, missing, open, open_file};
+use super::store::{LOOK, Paging, WRITE, broker_failed, failed, missing, open, open_at};
 use super::{Code, ConfigArg, Context, Failure};
-use crate::config::Config;
-use crate::domain::{BuriedId, DeliveryId};
-use crate::store::sqlite::Sqlite;
-use crate::store::{Audit, Batch, Buried, BuriedState, Filter, Lane, Op, Page, Receipt, Store};
+use crate::config::{Config, QueueAt};
+use crate::domain::{BuriedId, DeliveryId, Signal};
+use crate::http::chain;
+use crate::queue::{Amqp, Embedded, Queue};
+use crate::store::{Acceptance, Audit, Batch, Buried, BuriedState, Filter, Lane, Op, Page, Receipt, Store};
+use crate::telemetry::Telemetry;
 
 /// `oust buried …`
 #[derive(Debug, Subcommand)]
@@ -62,7 +66,7 @@ impl Command {
         match self {
             Self::List { all, paging, config } => list(context, all, &paging, &config).await,
             Self::Show { id, config } => {
-                let store = open(context, &config, LOOK)?;
+                let store = open(context, &config, LOOK).await?;
                 let row = store.buried(id).await.map_err(|error| failed(&error))?;
                 let value = json!(row.ok_or_else(|| missing("buried", &id))?);
                 context.out.say(&value, || pretty(&value));
@@ -70,9 +74,16 @@ impl Command {
             }
             Self::Replay(settle) => {
                 let config = context.load(&settle.config)?;
-                let store = open_file(&config.store, WRITE)?;
-                let done =
-                    settle.each(context, &store, BuriedState::Replayed, |row| replay(&config, &store, row)).await?;
+                let store = open_at(&config.store, WRITE).await?;
+                let queue: Arc<dyn Queue> = match &config.queue {
+                    QueueAt::Embedded => Embedded::new(store.clone()),
+                    QueueAt::Amqp(broker) => {
+                        let open = Amqp::open(broker.as_ref().clone(), Telemetry::new(), None).await;
+                        open.map_err(|error| broker_failed(&error))?
+                    }
+                };
+                let replay = |row| replay(&config, &*store, &*queue, row);
+                let done = settle.each(context, &*store, BuriedState::Replayed, replay).await?;
                 told(context, &done, "replayed")
             }
             Self::Drop(settle) => {
@@ -80,8 +91,8 @@ impl Command {
                     let next = "oust buried drop --reason \"a test of the forwarder\" …";
                     return Err(Failure::new(Code::Usage, "dropping needs a --reason", next));
                 }
-                let store = open(context, &settle.config, WRITE)?;
-                let done = settle.each(context, &store, BuriedState::Dropped, |_| async { Ok(Vec::new()) }).await?;
+                let store = open(context, &settle.config, WRITE).await?;
+                let done = settle.each(context, &*store, BuriedState::Dropped, |_| async { Ok(Vec::new()) }).await?;
                 told(context, &done, "dropped")
             }
         }
@@ -89,7 +100,7 @@ impl Command {
 }
 
 async fn list(context: &Context, all: bool, paging: &Paging, config: &ConfigArg) -> Result<(), Failure> {
-    let store = open(context, config, LOOK)?;
+    let store = open(context, config, LOOK).await?;
     let filter = Filter { open: !all, ..Filter::default() };
     let rows = store.buried_list(&filter, &paging.page()).await.map_err(|error| failed(&error))?;
     let items: Vec<Buried> = rows.items.into_iter().map(|row| Buried { content: Value::Null, ..row }).collect();
@@ -114,7 +125,7 @@ async fn list(context: &Context, all: bool, paging: &Paging, config: &ConfigArg)
 type Settled = (BuriedId, Result<Vec<String>, String>);
 
 impl Settle {
-    async fn rows(&self, store: &Sqlite) -> Result<Vec<BuriedId>, Failure> {
+    async fn rows(&self, store: &dyn Store) -> Result<Vec<BuriedId>, Failure> {
         if !self.all {
             return Ok(self.ids.clone());
         }
@@ -134,7 +145,7 @@ impl Settle {
     async fn each<F>(
         &self,
         context: &Context,
-        store: &Sqlite,
+        store: &dyn Store,
         state: BuriedState,
         deed: impl Fn(Buried) -> F,
     ) -> Result<Vec<Settled>, Failure>
@@ -173,7 +184,10 @@ impl Settle {
 
 /// Reads a body again and makes it a delivery. Its name on the queue is the buried row's, so that a replay cut short
 /// and repeated starts nothing twice.
-async fn replay(config: &Config, store: &Sqlite, row: Buried) -> Result<Vec<String>, String> {
+async fn replay(config: &Config, store: &dyn Store, queue: &dyn Queue, row: Buried) -> Result<Vec<String>, String> {
+    if let Some(signal) = row.content.get("signal") {
+        return again(queue, &row, signal.clone()).await;
+    }
     let source = config.sources.iter().find(|source| source.name == row.source);
     let source = source.ok_or_else(|| format!("no source is called {} any more", row.source))?.open()?;
     let kept = match row.delivery {
@@ -189,13 +203,33 @@ async fn replay(config: &Config, store: &Sqlite, row: Buried) -> Result<Vec<Stri
     let when = (DeliveryId::new(Uuid::now_v7()), row.at);
     let acceptance = source.acceptance(when, (body, Some(format!("replay:{}", row.id))), parsed.findings, |_| false);
     let ids = acceptance.signals.iter().map(|signal| signal.id.to_string()).collect();
-    match store.accept(acceptance).await.map_err(|error| error.to_string())? {
+    match queue.accept(acceptance).await.map_err(|error| chain(&error))? {
         Receipt::Accepted => Ok(ids),
         Receipt::Replay { answer } => {
             let ids = answer["ids"].as_array().into_iter().flatten();
             Ok(ids.filter_map(|id| id.as_str().map(str::to_owned)).collect())
         }
     }
+}
+
+/// A signal that the broker had given up: it goes back as it is. None of it was taken in, so its id is free.
+async fn again(queue: &dyn Queue, row: &Buried, signal: Value) -> Result<Vec<String>, String> {
+    let signal: Signal = serde_json::from_value(signal).map_err(|error| format!("still not understood: {error}"))?;
+    let ids = vec![signal.id.to_string()];
+    let acceptance = Acceptance {
+        delivery: DeliveryId::new(Uuid::now_v7()),
+        source: signal.source.clone(),
+        tenant: signal.tenant.clone(),
+        received_at: signal.received_at,
+        webhook_id: Some(format!("replay:{}", row.id)),
+        body: Bytes::new(),
+        body_hash: String::new(),
+        signals: vec![signal],
+        buried: None,
+        answer: json!({ "ids": ids }),
+    };
+    queue.accept(acceptance).await.map_err(|error| chain(&error))?;
+    Ok(ids)
 }
 
 fn told(context: &Context, done: &[Settled], word: &str) -> Result<(), Failure> {

@@ -60,13 +60,13 @@ impl Case {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List(which) => {
-                let store = open(context, &which.config, LOOK)?;
+                let store = open(context, &which.config, LOOK).await?;
                 let rows = store.cases(&which.filter(), &which.paging.page()).await.map_err(|error| failed(&error))?;
                 let value = json!({ "items": rows.items, "next": rows.next });
                 context.out.say(&value, || with_next(cases(&rows.items), rows.next.as_deref(), "no cases"));
             }
             Self::Show { id, config } => {
-                let store = open(context, &config, LOOK)?;
+                let store = open(context, &config, LOOK).await?;
                 let value = whole(&*store, id).await?;
                 context.out.say(&value, || told(&value));
             }
@@ -79,7 +79,7 @@ impl Task {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List(which) => {
-                let store = open(context, &which.config, LOOK)?;
+                let store = open(context, &which.config, LOOK).await?;
                 let rows = store.tasks(&which.filter(), &which.paging.page()).await.map_err(|error| failed(&error))?;
                 let value = json!({ "items": rows.items, "next": rows.next });
                 let lines = rows.items.iter().map(|task| {
@@ -94,7 +94,7 @@ impl Task {
                 });
             }
             Self::Show { id, config } => {
-                let store = open(context, &config, LOOK)?;
+                let store = open(context, &config, LOOK).await?;
                 let task = store.task(id).await.map_err(|error| failed(&error))?.ok_or_else(|| missing("task", &id))?;
                 let value = json!(task);
                 context.out.say(&value, || pretty(&value));

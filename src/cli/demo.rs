@@ -188,7 +188,7 @@ impl Stage {
 }
 
 fn store(running: &Running) -> &Arc<dyn Store> {
-    &running.store
+    running.store.as_ref().expect("the demonstration has a store")
 }
 
 /// Tells what happens, with the time since the beginning.

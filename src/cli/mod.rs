@@ -12,6 +12,7 @@ mod demo;
 mod out;
 mod pause;
 mod playbook;
+mod reviewer;
 mod send;
 mod serve;
 mod store;
@@ -68,6 +69,9 @@ enum Command {
     /// Deliveries and runs set aside with a reason.
     #[command(subcommand)]
     Buried(buried::Command),
+    /// Who may sign in and decide.
+    #[command(subcommand)]
+    Reviewer(reviewer::Command),
     /// Tokens for the read API.
     #[command(subcommand)]
     Token(token::Command),
@@ -78,7 +82,7 @@ enum Command {
     Pause(pause::Pause),
     /// Start effects again.
     Resume(pause::Resume),
-    /// Bring the store's schema up to date.
+    /// Bring the store's schema up to date, and the broker's queues where there is one.
     Migrate(store::Migrate),
     /// The simulated tenant alone.
     Twin(twin::Twin),
@@ -164,11 +168,12 @@ async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Case(case) => case.run(context).await,
         Command::Task(task) => task.run(context).await,
         Command::Buried(buried) => buried.run(context).await,
+        Command::Reviewer(reviewer) => reviewer.run(context).await,
         Command::Token(token) => token.run(context).await,
         Command::Audit(audit) => audit.run(context).await,
         Command::Pause(pause) => pause.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
-        Command::Migrate(migrate) => migrate.run(context),
+        Command::Migrate(migrate) => migrate.run(context).await,
         Command::Twin(twin) => Box::pin(twin.run(context)).await,
         Command::Bench(bench) => Box::pin(bench.run(context.out)).await,
     }
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_a_later_version_brings_is_absent_and_not_silently_accepted() {
-        for line in [["oust", "reviewer"], ["oust", "openapi"], ["oust", "subscription"]] {
+        for line in [["oust", "openapi"], ["oust", "subscription"]] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
         }
         assert!(Cli::try_parse_from(["oust", "serve", "--roles", "console"]).is_err());

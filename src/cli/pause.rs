@@ -7,7 +7,7 @@ use serde_json::json;
 use super::store::{WRITE, failed, open};
 use super::{ConfigArg, Context, Failure};
 use crate::http::{self, PAUSE};
-use crate::store::{Audit, Batch, Lane, Op, Store};
+use crate::store::{Audit, Batch, Lane, Op};
 
 /// `oust pause`
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct Resume {
 
 impl Pause {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
-        let store = open(context, &self.config, WRITE)?;
+        let store = open(context, &self.config, WRITE).await?;
         if let Some(held) = store.setting(PAUSE).await.map_err(|error| failed(&error))? {
             context.out.say(&json!({ "paused": true, "pause": held }), || "already paused; nothing changed".into());
             return Ok(());
@@ -44,7 +44,7 @@ impl Pause {
 
 impl Resume {
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
-        let store = open(context, &self.config, WRITE)?;
+        let store = open(context, &self.config, WRITE).await?;
         let Some(held) = store.setting(PAUSE).await.map_err(|error| failed(&error))? else {
             context.out.say(&json!({ "paused": false }), || "nothing is paused".into());
             return Ok(());

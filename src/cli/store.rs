@@ -1,15 +1,16 @@
-//! The store as commands open it: the same file as a running `oust serve`, for short transactions.
+//! The store as commands open it: the same as a running `oust serve`, for short transactions.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{Code, ConfigArg, Context, Failure};
-use crate::config;
-use crate::store::sqlite::{Options, Sqlite};
-use crate::store::{self, Page};
+use crate::app::open_store;
+use crate::config::{self, QueueAt, StoreAt};
+use crate::queue::amqp;
+use crate::store::reviewers::Reviewers;
+use crate::store::{self, Access, Page, Store};
 
 /// `oust migrate`
 #[derive(Debug, Args)]
@@ -19,13 +20,27 @@ pub(super) struct Migrate {
 }
 
 impl Migrate {
-    pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let path = config::store_of(&context.path(&self.config), &context.options());
-        let path = path.map_err(|error| context.refused(&error))?;
-        let store = Sqlite::open(&path, Options::default()).map_err(|error| failed(&error))?;
-        drop(store);
-        let shown = path.display().to_string();
-        context.out.say(&json!({ "store": shown, "current": true }), || format!("{shown}: the schema is current"));
+    pub async fn run(self, context: &Context) -> Result<(), Failure> {
+        let at = config::store_of(&context.path(&self.config), &context.options());
+        let at = at.map_err(|error| context.refused(&error))?;
+        let queue = config::queue_of(&context.path(&self.config), &context.options());
+        let queue = queue.map_err(|error| context.refused(&error))?;
+        drop(open_store(&at, Access::Write).await.map_err(|error| failed(&error))?);
+        let shown = at.to_string();
+        let broker = match &queue {
+            QueueAt::Embedded => None,
+            QueueAt::Amqp(broker) => {
+                amqp::migrate(broker).await.map_err(|error| broker_failed(&error))?;
+                Some(broker.endpoint.to_string())
+            }
+        };
+        context.out.say(&json!({ "store": shown, "current": true, "broker": broker }), || {
+            let mut told = format!("{shown}: the schema is current");
+            if let Some(broker) = &broker {
+                told.push_str(&format!("\n{broker}: exchange and queues are there"));
+            }
+            told
+        });
         Ok(())
     }
 }
@@ -47,33 +62,46 @@ impl Paging {
     }
 }
 
-/// The configured store. It must exist: a command never makes an empty one by mistake.
-pub(super) fn open(context: &Context, arg: &ConfigArg, options: Options) -> Result<Arc<Sqlite>, Failure> {
-    let path = config::store_of(&context.path(arg), &context.options()).map_err(|error| context.refused(&error))?;
-    open_file(&path, options)
+/// The configured store.
+pub(super) async fn open(context: &Context, arg: &ConfigArg, access: Access) -> Result<Arc<dyn Reviewers>, Failure> {
+    let at = config::store_of(&context.path(arg), &context.options()).map_err(|error| context.refused(&error))?;
+    open_at(&at, access).await
 }
 
-/// The store in a file that must exist.
-pub(super) fn open_file(path: &Path, options: Options) -> Result<Arc<Sqlite>, Failure> {
-    if !path.exists() {
+/// The store that is there. A file must exist: a command never makes an empty one by mistake.
+pub(super) async fn open_at(at: &StoreAt, access: Access) -> Result<Arc<dyn Reviewers>, Failure> {
+    if let StoreAt::Sqlite(path) = at
+        && !path.exists()
+    {
         let message = format!("there is no store at {}", path.display());
         return Err(Failure::new(Code::Unreachable, message, "start `oust serve` once, or run `oust migrate`"));
     }
-    Sqlite::open(path, options).map_err(|error| failed(&error))
+    open_store(at, access).await.map_err(|error| failed(&error))
 }
 
 /// Looks only.
-pub(super) const LOOK: Options = Options { read_only: true, max_pages: None };
+pub(super) const LOOK: Access = Access::Look;
 
 /// Looks and writes.
-pub(super) const WRITE: Options = Options { read_only: false, max_pages: None };
+pub(super) const WRITE: Access = Access::Write;
 
 /// A store that did not do it.
 pub(super) fn failed(error: &store::Error) -> Failure {
     let next = match error {
-        store::Error::CannotPersist(_) => "free disk space or fix the file's permissions, then run it again",
+        store::Error::CannotPersist(_) => {
+            "free disk space, fix permissions, or see whether the database is there; then run it again"
+        }
         store::Error::Conflict(_) => "somebody else wrote meanwhile; look again and repeat",
-        _ => "see whether the file and its folder are readable by this user",
+        _ => "see whether the file, or the database, can be reached by this user",
+    };
+    Failure::of(Code::Unreachable, error, next)
+}
+
+/// A broker that did not do it.
+pub(super) fn broker_failed(error: &amqp::Error) -> Failure {
+    let next = match error {
+        amqp::Error::Topology(_) => "do what it says, then run it again",
+        _ => "see `queue` in the configuration, and whether the broker runs and can be reached from here",
     };
     Failure::of(Code::Unreachable, error, next)
 }

@@ -12,7 +12,7 @@ use super::{Code, ConfigArg, Context, Failure};
 use crate::domain::TokenId;
 use crate::http::hash_of;
 use crate::playbook::vocabulary::parse_duration;
-use crate::store::{Audit, Batch, Lane, Op, Store, Token};
+use crate::store::{Audit, Batch, Lane, Op, Token};
 
 /// What a token may do. None decides a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,7 +96,7 @@ async fn create(
     scopes.dedup();
     let id = TokenId::new(Uuid::now_v7());
     let token = Token { id, name, hash: hash_of(&text), scopes, created_at: now, expires_at, revoked_at: None };
-    let store = open(context, config, WRITE)?;
+    let store = open(context, config, WRITE).await?;
     let detail = json!({ "token": id, "name": token.name, "scopes": token.scopes, "expires_at": expires_at });
     let audit = audited(context, now, "token.created", detail);
     let ops = vec![Op::PutToken(Box::new(token)), audit];
@@ -109,7 +109,7 @@ async fn create(
 }
 
 async fn list(context: &Context, config: &ConfigArg) -> Result<(), Failure> {
-    let store = open(context, config, LOOK)?;
+    let store = open(context, config, LOOK).await?;
     let tokens = store.tokens().await.map_err(|error| failed(&error))?;
     let now = Timestamp::now();
     let state = |token: &Token| match (token.revoked_at, token.expires_at) {
@@ -138,7 +138,7 @@ async fn list(context: &Context, config: &ConfigArg) -> Result<(), Failure> {
 }
 
 async fn revoke(context: &Context, config: &ConfigArg, id: TokenId) -> Result<(), Failure> {
-    let store = open(context, config, WRITE)?;
+    let store = open(context, config, WRITE).await?;
     let tokens = store.tokens().await.map_err(|error| failed(&error))?;
     let Some(token) = tokens.into_iter().find(|token| token.id == id) else {
         return Err(Failure::new(Code::Problems, format!("there is no token {id}"), "`oust token list` shows them"));

@@ -5,7 +5,10 @@
 
 mod environment;
 mod guards;
+mod places;
+mod queue_at;
 mod reader;
+mod reviewers;
 mod secret;
 mod senders;
 mod sources;
@@ -16,6 +19,9 @@ mod tests;
 
 pub use environment::{CONFIG, Environment, executable};
 pub use guards::{BlastRadius, Guards, Privileged};
+pub use places::StoreAt;
+pub use queue_at::{QueueAt, SpoolAt};
+pub use reviewers::Reviewers;
 pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};
 
@@ -47,8 +53,10 @@ pub struct Config {
     /// How people and senders reach us, when that differs from `listen`.
     pub public_url: Option<Url>,
     pub mode: Mode,
-    /// The store's file.
-    pub store: PathBuf,
+    pub store: StoreAt,
+    pub queue: QueueAt,
+    /// Where a receiver keeps deliveries while the broker is away.
+    pub spool: Option<SpoolAt>,
     /// Folder of playbooks; `None` = the shipped ones.
     pub playbooks: Option<PathBuf>,
     pub tenants: Vec<Tenant>,
@@ -57,6 +65,8 @@ pub struct Config {
     /// Approval policies by name.
     pub approvals: BTreeMap<String, Policy>,
     pub limits: Limits,
+    /// How people sign in.
+    pub reviewers: Reviewers,
     /// Signs the audit trail's checkpoints.
     pub audit_key: Option<SecretString>,
     pub telemetry: telemetry::Config,
@@ -150,7 +160,7 @@ impl std::str::FromStr for Role {
 ///
 /// # Errors
 /// The file cannot be read, or its `store` is wrong.
-pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
+pub fn store_of(path: &Path, options: &Options) -> Result<StoreAt, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let file = path.display().to_string();
     let wrong = |found| Error::Wrong { path: path.to_owned(), found };
@@ -158,8 +168,51 @@ pub fn store_of(path: &Path, options: &Options) -> Result<PathBuf, Error> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let vault = Vault { environment: &options.environment, folder, inline: true };
     let mut reader = Reader::new(&file, &text);
-    let found = reader.section(&tree, "the configuration").and_then(|mut top| store(&mut reader, &vault, &mut top));
+    let found =
+        reader.section(&tree, "the configuration").and_then(|mut top| places::store(&mut reader, &vault, &mut top));
     found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
+}
+
+/// Where the queue is, for commands that need nothing else of the file.
+///
+/// # Errors
+/// The file cannot be read, or its `queue` is wrong.
+pub fn queue_of(path: &Path, options: &Options) -> Result<QueueAt, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file = path.display().to_string();
+    let wrong = |found| Error::Wrong { path: path.to_owned(), found };
+    let tree = tree(&text, &file, &options.environment).map_err(wrong)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let vault = Vault { environment: &options.environment, folder, inline: options.inline_secrets };
+    let mut reader = Reader::new(&file, &text);
+    let top = reader.section(&tree, "the configuration");
+    let found = top.and_then(|mut top| queue_at::queue(&mut reader, &vault, &mut top));
+    found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
+}
+
+/// Where browsers find us, for commands that need nothing else: `public_url` and `listen`.
+///
+/// # Errors
+/// The file cannot be read, or one of the two is wrong.
+pub fn address_of(path: &Path, options: &Options) -> Result<(Option<Url>, SocketAddr), Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file = path.display().to_string();
+    let wrong = |found| Error::Wrong { path: path.to_owned(), found };
+    let tree = tree(&text, &file, &options.environment).map_err(wrong)?;
+    let mut reader = Reader::new(&file, &text);
+    let mut listen = Some(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let mut public_url = None;
+    if let Some(mut top) = reader.section(&tree, "the configuration") {
+        if let Some(node) = top.take("listen") {
+            listen = reader.parse(node, "listen");
+        }
+        public_url = top.take("public_url").and_then(|node| tenants::url(&mut reader, node, "public_url"));
+    }
+    let found = reader.into_found();
+    match listen {
+        Some(listen) if found.is_empty() => Ok((public_url, listen)),
+        _ => Err(wrong(Diagnostics::new(found))),
+    }
 }
 
 fn tree(text: &str, file: &str, environment: &Environment) -> Result<Node, Diagnostics> {
@@ -200,8 +253,9 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     };
     let public_url = top.take("public_url").and_then(|node| tenants::url(reader, node, "public_url"));
     let mode = mode(reader, &mut top);
-    let store = store(reader, vault, &mut top);
-    queue(reader, &mut top);
+    let store = places::store(reader, vault, &mut top);
+    let queue = queue_at::queue(reader, vault, &mut top);
+    let spool = queue_at::spool(reader, vault, &mut top, queue.as_ref());
     let playbooks = playbooks(reader, vault, &mut top);
     let tenants = tenants::tenants(reader, vault, &mut top);
     let sources = sources::sources(reader, vault, &mut top, tenants.as_deref().unwrap_or_default());
@@ -209,27 +263,29 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let approvals = guards::approvals(reader, &mut top);
     let limits = guards::limits(reader, &mut top);
     let audit_key = audit_key(reader, vault, &mut top);
+    queue_at::check(reader, top.at, queue.as_ref(), &limits);
+    let listens = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let reviewers = reviewers::reviewers(reader, vault, &mut top, public_url.as_ref(), listens);
     let telemetry = telemetry(reader, &mut top);
     reader.finish(
         top,
         "the configuration",
-        &[
-            ("reviewers", "remove it; people decide tasks in a later version"),
-            ("notifiers", "remove it; watch /metrics and `oust task list` meanwhile"),
-            ("spool", "remove it; the embedded queue is durable by itself"),
-        ],
+        &[("notifiers", "remove it; watch /metrics and `oust task list` meanwhile")],
     );
     Some(Config {
         listen: listen?,
         public_url,
         mode: mode?,
         store: store?,
+        queue: queue?,
+        spool,
         playbooks,
         tenants: tenants?,
         sources: sources?,
         guards: guards?,
         approvals,
         limits,
+        reviewers: reviewers?,
         audit_key: audit_key?,
         telemetry: telemetry?,
     })
@@ -244,33 +300,6 @@ fn mode(reader: &mut Reader<'_>, top: &mut Section<'_>) -> Option<Mode> {
     match reader.word(node, "mode", &["shadow", "enforce"], &[])? {
         "enforce" => Some(Mode::Enforce),
         _ => Some(Mode::Shadow),
-    }
-}
-
-fn store(reader: &mut Reader<'_>, vault: &Vault<'_>, top: &mut Section<'_>) -> Option<PathBuf> {
-    let Some(node) = top.take("store") else { return Some(vault.path("oust.db")) };
-    let text = reader.text(node, "store")?;
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        reader.error(node.at, "a PostgreSQL store is not available in this version", "write sqlite:///path/oust.db");
-        return None;
-    }
-    let path = text.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-    match path.filter(|path| !path.is_empty() && !path.ends_with('/') && !path.contains(['?', '\0'])) {
-        Some(path) => Some(vault.path(path)),
-        None => {
-            reader.error(node.at, "store must be sqlite:///path/to/oust.db", "three slashes and an absolute path");
-            None
-        }
-    }
-}
-
-fn queue(reader: &mut Reader<'_>, top: &mut Section<'_>) {
-    let Some(node) = top.take("queue") else { return };
-    let Some(text) = reader.text(node, "queue") else { return };
-    if text.starts_with("amqp://") || text.starts_with("amqps://") {
-        reader.error(node.at, "a RabbitMQ queue is not available in this version", "write `queue: embedded`");
-    } else {
-        reader.word(node, "queue", &["embedded"], &[]);
     }
 }
 

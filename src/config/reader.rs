@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
         fits
     }
 
-    /// Bytes: a number, or a number with `KiB` or `MiB`.
+    /// Bytes: a number, or a number with `KiB`, `MiB` or `GiB`.
     pub fn bytes(&mut self, node: &Node, what: &str, range: std::ops::RangeInclusive<usize>) -> Option<usize> {
         let parsed = match &node.value {
             Tree::Integer(number) => usize::try_from(*number).ok(),
@@ -242,6 +242,7 @@ impl<'a> Reader<'a> {
                     "" | "B" => Some(1),
                     "KiB" => Some(1024),
                     "MiB" => Some(1024 * 1024),
+                    "GiB" => Some(1024 * 1024 * 1024),
                     _ => None,
                 };
                 unit.and_then(|unit: usize| text[..split].parse::<usize>().ok()?.checked_mul(unit))

@@ -1,5 +1,7 @@
 //! `/api/v1/…`: reads for programs, behind tokens. JSON, cursor pages (`?limit=&after=`), nothing is changed by a GET.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query};
 use axum::middleware::from_fn_with_state;
@@ -13,7 +15,7 @@ use super::problem::{Problem, RequestId};
 use super::state::State;
 use super::token;
 use crate::domain::{BuriedId, CaseId, ObjectId, RunId, SignalId, TaskId};
-use crate::store::{self, Buried, Filter, Listed, Page, Token};
+use crate::store::{self, Buried, Filter, Listed, Page, Store, Token};
 
 /// Everything below `/api/v1`.
 pub(super) fn routes(state: &State) -> Router<State> {
@@ -38,6 +40,7 @@ pub(super) fn routes(state: &State) -> Router<State> {
 #[derive(Debug)]
 struct Reader {
     state: State,
+    store: Arc<dyn Store>,
     id: RequestId,
 }
 
@@ -61,7 +64,7 @@ impl axum::extract::FromRequestParts<State> for Reader {
         let bearer = bearer.ok_or_else(|| Problem::not_authenticated("send a token").ask_for_token())?;
         token::entitled(bearer, "read")?;
         let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId(String::new()));
-        Ok(Self { state: state.clone(), id })
+        Ok(Self { state: state.clone(), store: Arc::clone(state.need_store()?), id })
     }
 }
 
@@ -113,7 +116,7 @@ fn named<T>(name: Named<T>) -> Result<T, Problem> {
 }
 
 async fn overview(reader: Reader) -> Result<Json<Value>, Problem> {
-    let store = reader.state.store();
+    let store = &reader.store;
     let figures = store.figures(reader.state.now()).await.map_err(|error| reader.failed(&error))?;
     let paused = store.setting(pause::PAUSE).await.map_err(|error| reader.failed(&error))?;
     Ok(Json(json!({ "figures": figures, "pause": paused, "ready": reader.state.readiness().is_ready() })))
@@ -121,17 +124,17 @@ async fn overview(reader: Reader) -> Result<Json<Value>, Problem> {
 
 async fn cases(reader: Reader, question: Question) -> Result<Json<Value>, Problem> {
     let (filter, page) = asked(question)?;
-    listed(&reader, reader.state.store().cases(&filter, &page).await)
+    listed(&reader, reader.store.cases(&filter, &page).await)
 }
 
 async fn tasks(reader: Reader, question: Question) -> Result<Json<Value>, Problem> {
     let (filter, page) = asked(question)?;
-    listed(&reader, reader.state.store().tasks(&filter, &page).await)
+    listed(&reader, reader.store.tasks(&filter, &page).await)
 }
 
 async fn buried_list(reader: Reader, question: Question) -> Result<Json<Value>, Problem> {
     let (filter, page) = asked(question)?;
-    let rows = reader.state.store().buried_list(&filter, &page).await.map_err(|error| reader.failed(&error))?;
+    let rows = reader.store.buried_list(&filter, &page).await.map_err(|error| reader.failed(&error))?;
     // The content may be a megabyte each; `/buried/{id}` has it.
     let items = rows.items.into_iter().map(|row| Buried { content: Value::Null, ..row }).collect();
     listed(&reader, Ok(Listed { items, next: rows.next }))
@@ -145,7 +148,7 @@ async fn audit(reader: Reader, question: Question) -> Result<Json<Value>, Proble
         audit: store::Audit,
     }
     let (_, page) = asked(question)?;
-    let rows = reader.state.store().audit(&page).await.map_err(|error| reader.failed(&error))?;
+    let rows = reader.store.audit(&page).await.map_err(|error| reader.failed(&error))?;
     let items = rows.items.into_iter().map(|(seq, audit)| Line { seq, audit }).collect();
     listed(&reader, Ok(Listed { items, next: rows.next }))
 }
@@ -157,7 +160,7 @@ fn listed<T: Serialize>(reader: &Reader, rows: Result<Listed<T>, store::Error>) 
 
 /// A case with everything in it.
 async fn case(reader: Reader, name: Named<CaseId>) -> Result<Json<Value>, Problem> {
-    let (id, store) = (named(name)?, reader.state.store());
+    let (id, store) = (named(name)?, &reader.store);
     let case = reader.found(store.case(id).await, "case")?;
     let signals = store.signals_of(id).await.map_err(|error| reader.failed(&error))?;
     let mut runs = Vec::new();
@@ -172,7 +175,7 @@ async fn case(reader: Reader, name: Named<CaseId>) -> Result<Json<Value>, Proble
 }
 
 async fn run(reader: Reader, name: Named<RunId>) -> Result<Json<Value>, Problem> {
-    let (id, store) = (named(name)?, reader.state.store());
+    let (id, store) = (named(name)?, &reader.store);
     let (row, journal) = reader.found(store.run(id).await, "run")?;
     let effects = store.effects_of(id).await.map_err(|error| reader.failed(&error))?;
     Ok(Json(json!({ "run": row, "journal": journal, "effects": effects })))
@@ -180,17 +183,17 @@ async fn run(reader: Reader, name: Named<RunId>) -> Result<Json<Value>, Problem>
 
 async fn signal(reader: Reader, name: Named<SignalId>) -> Result<Json<Value>, Problem> {
     let id = named(name)?;
-    Ok(Json(reader.found(reader.state.store().signal(id).await, "signal")?))
+    Ok(Json(reader.found(reader.store.signal(id).await, "signal")?))
 }
 
 async fn task(reader: Reader, name: Named<TaskId>) -> Result<Json<Value>, Problem> {
     let id = named(name)?;
-    let task = reader.found(reader.state.store().task(id).await, "task")?;
+    let task = reader.found(reader.store.task(id).await, "task")?;
     Ok(Json(json!(task)))
 }
 
 async fn buried(reader: Reader, name: Named<BuriedId>) -> Result<Json<Value>, Problem> {
     let id = named(name)?;
-    let row = reader.found(reader.state.store().buried(id).await, "buried row")?;
+    let row = reader.found(reader.store.buried(id).await, "buried row")?;
     Ok(Json(json!(row)))
 }

@@ -35,10 +35,14 @@ use uuid::Uuid;
 
 /// Every path there is.
 pub fn router(state: State) -> Router {
+    let reads = match state.store() {
+        Some(_) => api::routes(&state),
+        None => Router::new().fallback(async || Problem::no_store()),
+    };
     Router::new()
         .route("/webhooks/{source}", post(webhooks::deliver))
         .route("/webhooks/{source}/lifecycle", post(webhooks::lifecycle))
-        .nest("/api/v1", api::routes(&state))
+        .nest("/api/v1", reads)
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -60,7 +60,7 @@ pub(super) async fn show(
     Extension(bearer): Extension<Token>,
 ) -> Result<Response, Problem> {
     token::entitled(&bearer, "read")?;
-    let held = state.store().setting(PAUSE).await.map_err(|error| Problem::of_store(&error, &id))?;
+    let held = state.need_store()?.setting(PAUSE).await.map_err(|error| Problem::of_store(&error, &id))?;
     Ok(Json(answer(held)).into_response())
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn begin(
     if asked.reason.as_deref().is_some_and(|reason| reason.chars().count() > REASON) {
         return Err(Problem::bad_request(format!("a reason has at most {REASON} characters")));
     }
-    let store = state.store();
+    let store = state.need_store()?;
     let held = store.setting(PAUSE).await.map_err(|error| Problem::of_store(&error, &id))?;
     if held.is_some() {
         return Ok(Json(answer(held)).into_response());

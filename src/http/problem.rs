@@ -106,6 +106,11 @@ impl Problem {
         self.header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"oust\""))
     }
 
+    /// 404: the process has no store to read from.
+    pub fn no_store() -> Self {
+        Self::not_found("this process has no store: it only takes deliveries; ask one with the role worker")
+    }
+
     /// Names the methods that do something here.
     pub fn allow(self, methods: &'static str) -> Self {
         self.header(ALLOW, HeaderValue::from_static(methods))
@@ -147,7 +152,11 @@ impl Problem {
 
     /// The answer to a delivery that is not durable: the sender must come again.
     pub fn of_queue(error: &queue::Error, id: &RequestId) -> Self {
-        tracing::error!(request.id = %id.0, error = %chain(error), "a delivery could not be made durable");
+        match error {
+            // Said once by whoever keeps the connection, and counted here for each delivery.
+            queue::Error::Away(why) => tracing::debug!(request.id = %id.0, why, "a delivery could not be made durable"),
+            _ => tracing::error!(request.id = %id.0, error = %chain(error), "a delivery could not be made durable"),
+        }
         Self::not_durable("nothing was taken; send it again").retry_after(5)
     }
 }

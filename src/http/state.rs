@@ -1,5 +1,6 @@
 //! What the handlers share: the ways in, the adapters, the caps. Built by the app, cheap to clone.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
@@ -111,8 +112,15 @@ impl Source {
         covered: impl Fn(&Signal) -> bool,
     ) -> Acceptance {
         let traceparent = telemetry::current_traceparent();
-        let mint = |finding| Signal {
-            id: SignalId::new(Uuid::now_v7()),
+        let body_hash = hex::encode(Sha256::digest(&body));
+        let named = webhook_id.as_deref().map(|id| Named::new(&self.name, id, &body_hash));
+        let delivery = named.as_ref().map_or(delivery, |named| DeliveryId::new(named.uuid("delivery")));
+        let index = Cell::new(0_usize);
+        let mint = |finding: Finding| Signal {
+            id: SignalId::new(match &named {
+                Some(named) => named.uuid(&format!("signal {} {}", index.replace(index.get() + 1), finding.content)),
+                None => Uuid::now_v7(),
+            }),
             delivery,
             source: self.name.clone(),
             tenant: self.tenant.clone(),
@@ -127,12 +135,30 @@ impl Source {
             tenant: self.tenant.clone(),
             received_at,
             webhook_id,
-            body_hash: hex::encode(Sha256::digest(&body)),
+            body_hash,
             body,
             signals,
             buried: None,
             answer: answer.json(),
         }
+    }
+}
+
+/// The ids of a delivery that has one of its sender: a repetition gets the same, whoever receives it, with no store to
+/// ask.
+#[derive(Debug)]
+pub(super) struct Named(String);
+
+impl Named {
+    const NAMESPACE: Uuid = Uuid::from_u128(0x6f75_7374_0000_5000_8000_6465_6c69_7665);
+
+    pub(super) fn new(source: &str, webhook_id: &str, body_hash: &str) -> Self {
+        Self(format!("{}:{source} {}:{webhook_id} {body_hash}", source.len(), webhook_id.len()))
+    }
+
+    /// The id of a part of it.
+    pub(super) fn uuid(&self, part: &str) -> Uuid {
+        Uuid::new_v5(&Self::NAMESPACE, format!("{} {part}", self.0).as_bytes())
     }
 }
 
@@ -162,7 +188,8 @@ pub enum OnUnknown {
 pub struct Parts {
     pub sources: Vec<Source>,
     pub queue: Arc<dyn Queue>,
-    pub store: Arc<dyn Store>,
+    /// Absent in a process that only hands deliveries to a broker: it answers no reads.
+    pub store: Option<Arc<dyn Store>>,
     pub telemetry: Telemetry,
     pub limits: Limits,
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -201,7 +228,7 @@ impl Way {
 struct Inner {
     ways: HashMap<String, Way>,
     queue: Arc<dyn Queue>,
-    store: Arc<dyn Store>,
+    store: Option<Arc<dyn Store>>,
     telemetry: Telemetry,
     limits: Limits,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -275,8 +302,13 @@ impl State {
         &*self.0.queue
     }
 
-    pub(super) fn store(&self) -> &dyn Store {
-        &*self.0.store
+    pub(super) fn store(&self) -> Option<&Arc<dyn Store>> {
+        self.0.store.as_ref()
+    }
+
+    /// The store, or the answer of a process that has none.
+    pub(super) fn need_store(&self) -> Result<&Arc<dyn Store>, Problem> {
+        self.store().ok_or_else(Problem::no_store)
     }
 
     pub(super) fn telemetry(&self) -> &Telemetry {

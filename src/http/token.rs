@@ -46,7 +46,7 @@ async fn token(state: &State, headers: &HeaderMap, id: &RequestId) -> Result<Tok
     let Some(text) = text.filter(|text| text.starts_with("oust_") && text.len() <= 128) else {
         return Err(refuse("malformed", "the header must read: Authorization: Bearer oust_…"));
     };
-    match state.store().token_by_hash(&hash_of(text), state.now()).await {
+    match state.need_store()?.token_by_hash(&hash_of(text), state.now()).await {
         Ok(Some(token)) => Ok(token),
         Ok(None) => Err(refuse("unknown_token", "this token is unknown, expired or revoked")),
         Err(error) => Err(Problem::of_store(&error, id)),

@@ -1,11 +1,13 @@
 //! Signals between receipt and intake. A queue carries signals only until intake commits; from then on the store owns
 //! the work. `accept` returns once the delivery is durable; a claim is settled after the intake's commit.
 
+pub mod amqp;
 mod embedded;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use self::amqp::Amqp;
 pub use self::embedded::Embedded;
 use crate::domain::Signal;
 use crate::store::{self, Acceptance, Audit, Op, Receipt};

@@ -76,6 +76,15 @@ pub enum Error {
     },
 }
 
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To write, with the newest schema.
+    Write,
+    /// To look and change nothing: it must be there.
+    Look,
+}
+
 /// Which queue of the writer a batch waits in: containment has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {

@@ -44,6 +44,7 @@ labels! {
     ByTenant { tenant }
     ByHop { hop }
     ByDuty { duty }
+    ByLink { link }
     ByPoll { tenant, collection }
 }
 
@@ -90,6 +91,10 @@ pub(super) struct Metrics {
     pub(super) canary_age: Seconds,
     pub(super) canaries_lost: Family<ByHop, Counter>,
     pub(super) audit_lag: Seconds,
+    pub(super) broker_connected: Family<ByLink, Gauge>,
+    pub(super) broker_messages: Gauge,
+    pub(super) spool_deliveries: Gauge,
+    pub(super) spool_bytes: Gauge,
 }
 
 /// Registers a fresh or given metric and hands it back.
@@ -145,6 +150,15 @@ impl Metrics {
             polls_failed: add(r, "polls_failed", "Polls that failed", Family::default()),
             leads: add(r, "leads", "1 where this process does a duty for all", Family::default()),
             audit_lag: add(r, "audit_lag_seconds", "Age of the oldest unchained audit record", Seconds::default()),
+            broker_connected: add(
+                r,
+                "broker_connected",
+                "1 while the connection to the broker is up",
+                Family::default(),
+            ),
+            broker_messages: add(r, "broker_messages", "Signals ready on the broker", Gauge::default()),
+            spool_deliveries: add(r, "spool_deliveries", "Deliveries waiting on disk for the broker", Gauge::default()),
+            spool_bytes: add(r, "spool_bytes", "What they weigh", Gauge::default()),
             registry,
         }
     }

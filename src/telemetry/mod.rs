@@ -4,6 +4,7 @@
 //! Callers use words, never tracing macros with fields of their own. People appear by object id only; bodies, names,
 //! titles, reasons and secrets have no parameter here through which they could get in.
 
+mod broker;
 mod events;
 mod metrics;
 mod people;

@@ -152,7 +152,7 @@ impl House {
         let state = State::new(Parts {
             sources,
             queue: gate.clone(),
-            store: store.clone(),
+            store: Some(store.clone()),
             telemetry: Telemetry::new(),
             limits: limits.clone(),
             clock: Arc::new(Timestamp::now),

@@ -14,9 +14,13 @@ mod playbooks;
 
 mod process;
 
+mod queues;
+
 mod serve;
 
 mod scenarios;
+
+mod shared_store;
 
 mod sources;
 

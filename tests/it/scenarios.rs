@@ -11,6 +11,7 @@ mod pinned;
 mod poll;
 mod resets;
 mod shadow;
+mod shared;
 mod targets;
 mod watch;
 
@@ -21,7 +22,7 @@ use oust::domain::task::{Ballot, Event, Kind, Task, Verdict};
 use oust::domain::{DeliveryId, Finding, Signal, SignalId};
 use oust::engine::{DecideError, Recorded};
 use oust::queue::Queue;
-use oust::store::{Acceptance, Receipt, Store};
+use oust::store::{Acceptance, Receipt};
 use oust::twin::{self, Knobs, Twin};
 use serde_json::{Value, json};
 use url::Url;

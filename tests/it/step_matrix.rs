@@ -13,7 +13,6 @@ use oust::domain::plan::{EffectClass, MANUAL, Phase, Plan as Playbook, RESET, RE
 use oust::domain::task::{Event, Kind, State, Verdict};
 use oust::engine::{Fate, NoHook, Place};
 use oust::playbook::catalog::Catalog;
-use oust::store::Store as _;
 use oust::twin::{Fault, Knobs, Plan as Planned, Plant, Special};
 use serde_json::json;
 use uuid::Uuid;

@@ -102,7 +102,7 @@ fn open(path: &Path) -> Arc<Sqlite> {
 
 // ---- what tests write ----
 
-fn at(seconds: i64) -> Timestamp {
+pub fn at(seconds: i64) -> Timestamp {
     "2026-11-22T10:00:00.123456789Z".parse::<Timestamp>().expect("an instant") + SignedDuration::from_secs(seconds)
 }
 
@@ -110,7 +110,7 @@ fn tenant() -> TenantName {
     "contoso".parse().expect("a name")
 }
 
-fn person(number: u128) -> Identity {
+pub fn person(number: u128) -> Identity {
     Identity { tenant: tenant(), object_id: ObjectId::new(Uuid::from_u128(number)) }
 }
 
@@ -122,11 +122,11 @@ fn run_id(number: u128) -> RunId {
     RunId::new(Uuid::from_u128(number))
 }
 
-fn signal_id(number: u128) -> SignalId {
+pub fn signal_id(number: u128) -> SignalId {
     SignalId::new(Uuid::from_u128(number))
 }
 
-fn signal(number: u128) -> Signal {
+pub fn signal(number: u128) -> Signal {
     Signal {
         id: signal_id(number),
         delivery: DeliveryId::new(Uuid::from_u128(number)),
@@ -151,7 +151,7 @@ fn signal(number: u128) -> Signal {
     }
 }
 
-fn acceptance(number: u128) -> Acceptance {
+pub fn acceptance(number: u128) -> Acceptance {
     let body = format!("{{\"alert\":{number}}}");
     Acceptance {
         delivery: DeliveryId::new(Uuid::from_u128(number)),
@@ -180,7 +180,7 @@ fn signal_row(number: u128, case: Option<CaseId>) -> SignalRow {
     }
 }
 
-fn person_row(number: u128) -> PersonRow {
+pub fn person_row(number: u128) -> PersonRow {
     PersonRow {
         identity: person(number),
         doc: json!({ "number": number.to_string() }),
@@ -301,7 +301,7 @@ fn settle(number: u128, state: BuriedState) -> Op {
     Op::SettleBuried { id, state, by: "operator:root".to_owned(), reason: "seen".to_owned(), at: at(70) }
 }
 
-fn audit(verb: &str) -> Op {
+pub fn audit(verb: &str) -> Op {
     Op::Audit(Box::new(Audit {
         at: at(0),
         actor: "system".to_owned(),
@@ -333,7 +333,7 @@ fn about(number: u128, revision: u64, ops: Vec<Op>) -> Batch {
     Batch { expect: Some(Expect { identity: person(number), revision, epoch: None }), ops }
 }
 
-async fn commit(store: &Arc<dyn Store>, ops: Vec<Op>) {
+pub async fn commit(store: &Arc<dyn Store>, ops: Vec<Op>) {
     store.commit(Lane::Other, batch(ops)).await.expect("commits");
 }
 
@@ -341,7 +341,7 @@ fn page(limit: u32, after: Option<String>) -> Page {
     Page { after, limit }
 }
 
-fn open_only() -> Filter {
+pub fn open_only() -> Filter {
     Filter { open: true, ..Filter::default() }
 }
 

@@ -10,7 +10,7 @@ use super::{Arrived, Problem};
 use crate::domain::{BuriedId, Finding};
 use crate::http::answer::{Answer, Ignored};
 use crate::http::problem;
-use crate::http::state::OnUnknown;
+use crate::http::state::{Named, OnUnknown};
 use crate::sources::{Error, Parsed};
 use crate::store::{Acceptance, Buried, BuriedState, Receipt};
 
@@ -23,11 +23,11 @@ impl Arrived<'_> {
         parsed: Parsed,
     ) -> Result<Response, Problem> {
         let acceptance = self.acceptance(body, webhook_id, parsed.findings);
-        let (count, json) = (acceptance.signals.len(), acceptance.answer.clone());
+        let (count, json, delivery) = (acceptance.signals.len(), acceptance.answer.clone(), acceptance.delivery);
         if let Some(earlier) = self.keep(acceptance).await? {
             return Ok(problem::replay(earlier));
         }
-        self.state.telemetry().delivery_accepted(self.delivery, &self.way.source.name, count);
+        self.state.telemetry().delivery_accepted(delivery, &self.way.source.name, count);
         Ok(Json(json).into_response())
     }
 
@@ -40,7 +40,9 @@ impl Arrived<'_> {
         error: &Error,
     ) -> Result<Response, Problem> {
         let source = &self.way.source;
-        let id = BuriedId::new(Uuid::now_v7());
+        let understood = self.acceptance(body.clone(), webhook_id, Vec::new());
+        let named = understood.webhook_id.as_deref().map(|id| Named::new(&source.name, id, &understood.body_hash));
+        let id = BuriedId::new(named.map_or_else(Uuid::now_v7, |named| named.uuid("buried")));
         let refusal = Problem::not_understood(format!("{error}; it is kept as {id} and can be replayed"))
             .with("buried", id.to_string());
         let taken = Answer {
@@ -56,12 +58,11 @@ impl Arrived<'_> {
             at: self.received_at,
             source: source.name.clone(),
             tenant: Some(source.tenant.clone()),
-            delivery: Some(self.delivery),
+            delivery: Some(understood.delivery),
             reason: error.to_string(),
             state: BuriedState::Buried,
             content: Value::from(String::from_utf8_lossy(&body)),
         };
-        let understood = self.acceptance(body, webhook_id, Vec::new());
         let acceptance = Acceptance { buried: Some(buried), answer: json.clone(), ..understood };
         if let Some(earlier) = self.keep(acceptance).await? {
             return Ok(problem::replay(earlier));

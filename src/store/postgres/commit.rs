@@ -171,17 +171,17 @@ pub(super) async fn set_aside(pool: &Pool, bad: Vec<Vec<Statement>>) {
     }
 }
 
-/// Gives the audit records that are visible now their numbers, `limit` of them at most; true when more are left. One
-/// process at a time does it.
-pub(super) async fn number_audit(pool: &Pool, limit: i64) -> Result<bool, Error> {
-    let numbers = Transaction {
-        steps: vec![
+/// Audit records numbered at once, at most.
+const NUMBERED: i64 = 5_000;
+
+/// Gives the audit records that are visible now their numbers. One process at a time does it.
+pub(super) async fn number_audit(pool: &Pool) -> Result<(), Error> {
+    while !flight::rows(pool, "the audit trail", sql::AUDIT_LEFT, &[]).await?.is_empty() {
+        let steps = vec![
             Step { sql: sql::LOCK_AUDIT, values: Vec::new(), wants: Wants::Nothing },
-            Step { sql: sql::NUMBER_AUDIT, values: vec![limit.into()], wants: Wants::Nothing },
-        ],
-        fence: None,
-    };
-    numbers.apply(pool).await?;
-    let left = flight::rows(pool, "the audit trail", sql::AUDIT_LEFT, &[]).await?;
-    Ok(!left.is_empty())
+            Step { sql: sql::NUMBER_AUDIT, values: vec![NUMBERED.into()], wants: Wants::Nothing },
+        ];
+        Transaction { steps, fence: None }.apply(pool).await?;
+    }
+    Ok(())
 }

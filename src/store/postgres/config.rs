@@ -172,15 +172,15 @@ mod tests {
 
     #[test]
     fn a_password_is_taken_out_of_the_url_and_shown_nowhere() {
-        let config = Config::parse("postgres://oust:s%40cret-%2Bword@db.contoso.example:6432/cases").expect("a URL");
-        assert_eq!(config.password.as_ref().map(ExposeSecret::expose_secret), Some("s@cret-+word"));
+        let config = Config::parse("postgres://oust:hunt%40er-%2B2@db.contoso.example:6432/cases").expect("a URL");
+        assert_eq!(config.password.as_ref().map(ExposeSecret::expose_secret), Some("hunt@er-+2"));
         assert_eq!(config.place(), "cases at db.contoso.example:6432");
         for shown in [format!("{config:?}"), config.place(), format!("{:?}", config.driver(""))] {
-            assert!(!shown.contains("cret"), "{shown}");
+            assert!(!shown.contains("hunt"), "{shown}");
         }
-        assert_eq!(config.driver("").get_password(), Some(b"s@cret-+word".as_slice()));
-        let asked = Config::parse("postgres://oust@h/d?password=s%40cret&sslmode=require").expect("a URL");
-        assert!(asked.has_password() && !format!("{asked:?}").contains("cret"));
+        assert_eq!(config.driver("").get_password(), Some(b"hunt@er-+2".as_slice()));
+        let asked = Config::parse("postgres://oust@h/d?password=hunt%40er&sslmode=require").expect("a URL");
+        assert!(asked.has_password() && !format!("{asked:?}").contains("hunt"));
     }
 
     #[test]

@@ -42,24 +42,12 @@ use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, TaskId, TenantName};
 use crate::store::rows;
 use crate::store::{
-    Acceptance, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page, PersonRecord,
-    Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
+    Acceptance, Access, Audit, Batch, Buried, CaseRow, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page,
+    PersonRecord, Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
 };
 
-/// How often a process with a lease numbers what the audit trail got.
-const NUMBERING: Duration = Duration::from_secs(1);
 /// The first connection may take this long.
 const OPENED_WITHIN: Duration = Duration::from_secs(90);
-
-/// How to open the database.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Access {
-    /// Brings the tables to the newest schema.
-    #[default]
-    Write,
-    /// Looks, and changes nothing: the tables must be there.
-    Look,
-}
 
 /// The shared store.
 #[derive(Debug)]
@@ -132,24 +120,6 @@ impl Postgres {
             Lane::Containment => &self.pools.urgent,
             Lane::Accept | Lane::Other => &self.pools.general,
         }
-    }
-
-    /// Numbers the audit trail every second, from the first lease on.
-    fn number_audit(&self) {
-        let pool = self.pools.general.clone();
-        let line = Arc::downgrade(&self.line);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(NUMBERING);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                if line.strong_count() == 0 || pool.is_closed() {
-                    return;
-                }
-                // What fails now is numbered later.
-                while matches!(commit::number_audit(&pool, desk::NUMBERED).await, Ok(true)) {}
-            }
-        });
     }
 }
 
@@ -284,10 +254,6 @@ impl Store for Postgres {
     }
 
     async fn audit_in_order(&self, after: Option<&str>, limit: u32) -> Result<Vec<Recorded>, Error> {
-        let after = after.map_or(Ok(0), str::parse).map_err(|_| Error::BadCursor)?;
-        if self.access == Access::Write {
-            while commit::number_audit(&self.pools.general, desk::NUMBERED).await? {}
-        }
         desk::audit_in_order(&self.pools.general, after, limit).await
     }
 
@@ -314,9 +280,7 @@ impl Store for Postgres {
     async fn begin_epoch(&self) -> Result<Epoch, Error> {
         self.may_write()?;
         let epoch = lease::begin(&self.pools.leases).await?;
-        if self.epoch.swap(epoch.0, Ordering::Relaxed) < 0 {
-            self.number_audit();
-        }
+        self.epoch.store(epoch.0, Ordering::Relaxed);
         Ok(epoch)
     }
 

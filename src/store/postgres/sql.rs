@@ -205,8 +205,8 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
         }
         // Rows another transaction is at are left to the next one: two cleaners never wait for each other.
         Name::PruneRevocations => {
-            "DELETE FROM revocations WHERE (tenant, object_id) IN (SELECT tenant, object_id FROM revocations \
-            WHERE tenant = $1 AND at < $2 ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED)"
+            "DELETE FROM revocations WHERE tenant = $1 AND at < $2 AND object_id = ANY (ARRAY(SELECT object_id \
+            FROM revocations WHERE tenant = $1 AND at < $2 ORDER BY at LIMIT 100 FOR UPDATE SKIP LOCKED))"
         }
         // Looks at one entry more than the cap allows, at most.
         Name::WithinCap => {
@@ -262,29 +262,35 @@ statements! {
         ON CONFLICT (duty) DO UPDATE SET epoch = excluded.epoch WHERE duties.epoch = excluded.epoch \
         OR NOT EXISTS (SELECT 1 FROM workers w WHERE w.epoch = duties.epoch AND w.lease_until > clock_timestamp())";
 
-    // Claims. The rows are locked one by one; what another transaction is at is passed over.
+    // Claims. The rows are locked one by one; what another transaction is at is passed over. Arrays, because a join with
+    // as many rows as a limit might allow would be planned as a look at the whole table.
     CLAIM_PEOPLE = concat!("WITH due AS MATERIALIZED (SELECT p.tenant, p.object_id, p.due_at FROM people p \
         WHERE p.urgent = $1 AND p.due_at <= $2 AND ", free!("p"), " \
         AND EXISTS (SELECT 1 FROM workers WHERE epoch = $3 AND lease_until > clock_timestamp()) \
         ORDER BY p.due_at LIMIT $4 FOR NO KEY UPDATE OF p SKIP LOCKED), \
-        taken AS (UPDATE people p SET owner = $3 FROM due WHERE p.tenant = due.tenant AND p.object_id = due.object_id) \
+        taken AS (UPDATE people p SET owner = $3 WHERE p.tenant = ANY (ARRAY(SELECT tenant FROM due)) \
+        AND p.object_id = ANY (ARRAY(SELECT object_id FROM due)) \
+        AND (p.tenant, p.object_id) IN (SELECT tenant, object_id FROM due)) \
         SELECT tenant, object_id FROM due ORDER BY due_at");
     HELD_PEOPLE = "SELECT tenant, object_id, revision FROM people WHERE owner = $1";
     CLAIM_WAITING = concat!("WITH due AS MATERIALIZED (SELECT w.signal, w.due_at, w.attempt, w.reason, w.doc, w.owner \
         FROM waiting w WHERE w.due_at <= $1 AND (w.owner = $2 OR ", free!("w"), ") \
         ORDER BY w.due_at, w.signal LIMIT $3 FOR NO KEY UPDATE OF w SKIP LOCKED), \
-        taken AS (UPDATE waiting w SET owner = $2 FROM due WHERE w.signal = due.signal AND due.owner IS DISTINCT FROM $2) \
+        taken AS (UPDATE waiting w SET owner = $2 WHERE w.signal = ANY (ARRAY(SELECT signal FROM due \
+        WHERE owner IS DISTINCT FROM $2))) \
         SELECT signal, due_at, attempt, reason, doc FROM due ORDER BY due_at, signal");
     /// What this worker has in hand comes again only above its cursor; what nobody has, wherever it is.
     CLAIM_FRESH = concat!("WITH due AS MATERIALIZED (SELECT q.seq, q.doc, q.owner FROM queue q WHERE q.due_at IS NULL \
         AND ((q.owner = $2 AND q.seq > $1) OR ", free!("q"), ") ORDER BY q.seq LIMIT $3 \
         FOR NO KEY UPDATE OF q SKIP LOCKED), \
-        taken AS (UPDATE queue q SET owner = $2 FROM due WHERE q.seq = due.seq AND due.owner IS DISTINCT FROM $2) \
+        taken AS (UPDATE queue q SET owner = $2 WHERE q.seq = ANY (ARRAY(SELECT seq FROM due \
+        WHERE owner IS DISTINCT FROM $2))) \
         SELECT seq, doc FROM due ORDER BY seq");
     CLAIM_AGAIN = concat!("WITH due AS MATERIALIZED (SELECT q.seq, q.doc, q.owner, q.due_at FROM queue q \
         WHERE q.due_at <= $1 AND (q.owner = $2 OR ", free!("q"), ") ORDER BY q.due_at, q.seq LIMIT $3 \
         FOR NO KEY UPDATE OF q SKIP LOCKED), \
-        taken AS (UPDATE queue q SET owner = $2 FROM due WHERE q.seq = due.seq AND due.owner IS DISTINCT FROM $2) \
+        taken AS (UPDATE queue q SET owner = $2 WHERE q.seq = ANY (ARRAY(SELECT seq FROM due \
+        WHERE owner IS DISTINCT FROM $2))) \
         SELECT seq, doc FROM due ORDER BY due_at, seq");
     /// For a process without a lease, which claims nothing.
     QUEUED_FRESH = concat!("SELECT q.seq, q.doc FROM queue q WHERE q.due_at IS NULL AND q.seq > $1 AND ", free!("q"),

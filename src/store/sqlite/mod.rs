@@ -14,6 +14,7 @@ mod read;
 mod readers;
 mod reviewers;
 mod schema;
+mod spool;
 mod sql;
 mod writer;
 
@@ -32,6 +33,7 @@ use self::apply::{Done, Work};
 use self::lanes::Lanes;
 use self::read::{desk, figures, people, picture, queue};
 use self::readers::{For, Readers};
+pub use self::spool::Spool;
 use self::writer::Writer;
 use crate::domain::ledger::Effect;
 use crate::domain::run::Entry;

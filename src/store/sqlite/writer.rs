@@ -124,11 +124,11 @@ mod tests {
     use super::super::apply::Work;
     use super::*;
     use crate::store::Lane;
-    use crate::store::rows::{Statement, Wants};
+    use crate::store::rows::{Name, Statement, Wants};
 
     fn put(key: &str) -> Work {
         let values = vec![key.to_owned().into(), "1".to_owned().into()];
-        Work::Batch(vec![Statement { name: crate::store::rows::Name::PutSetting, values, wants: Wants::Nothing }])
+        Work::Batch(vec![Statement { name: Name::PutSetting, values, wants: Wants::Nothing }])
     }
 
     fn started() -> (tempfile::TempDir, Arc<Lanes>, std::thread::JoinHandle<()>) {

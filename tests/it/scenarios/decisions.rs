@@ -3,7 +3,6 @@
 use jiff::SignedDuration;
 use oust::domain::task::{Ballot, Event, Kind, Refused, Task, Verdict};
 use oust::engine::DecideError;
-use oust::store::Store;
 use oust::twin::{Fault, Plan, Special};
 use uuid::Uuid;
 

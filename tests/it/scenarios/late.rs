@@ -6,7 +6,7 @@ use oust::domain::{Finding, SignalId};
 use oust::sources::auth::ClientState;
 use oust::sources::graph_notifications::{self, Trust};
 use oust::sources::{ArmWorkspace, Context, microsoft};
-use oust::store::{Epoch, Store};
+use oust::store::Epoch;
 use oust::twin::{NewDetection, NewIncident, Raised, Special};
 use secrecy::SecretString;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use oust::engine::{NoHook, Polling};
-use oust::store::{Filter, Page, Store};
+use oust::store::{Filter, Page};
 use oust::twin::{Fault, NewAlert, NewDetection, Plan, Special};
 use uuid::Uuid;
 

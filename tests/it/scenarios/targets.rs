@@ -1,7 +1,6 @@
 //! People whose password or sessions are not ours to change.
 
 use oust::domain::task::{Kind, Verdict};
-use oust::store::Store;
 use oust::twin::{Fault, Plan, Special};
 
 use super::{app, app_with, open, playbook, the, vote};

@@ -1,7 +1,6 @@
 //! Between revoke and reset: sign-ins newer than the revoke.
 
 use jiff::SignedDuration;
-use oust::store::Store;
 use oust::twin::{NewSignIn, Origin, Special};
 use serde_json::Value;
 use uuid::Uuid;

@@ -1,6 +1,8 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
+pub mod broker;
 pub mod postgres;
+pub mod proxy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -84,6 +86,8 @@ pub struct Setup {
     pub break_glass_group: Option<Uuid>,
     pub people: usize,
     pub policy: Policy,
+    /// Where a shared store is; `None` = a file of its own.
+    pub place: Option<postgres::Place>,
     pub polling: engine::Polling,
 }
 
@@ -98,6 +102,7 @@ impl Default for Setup {
             break_glass_group: None,
             people: 50,
             policy: policy(),
+            place: None,
             polling: engine::Polling::default(),
         }
     }
@@ -123,7 +128,7 @@ pub struct App {
     pub base: Url,
     pub clock: Clock,
     pub setup: Setup,
-    pub store: Arc<Sqlite>,
+    pub store: Arc<dyn Store>,
     pub queue: Arc<Embedded>,
     pub engine: Engine,
     pub recipient: String,
@@ -149,7 +154,15 @@ fn database(dir: &TempDir) -> PathBuf {
     dir.path().join("oust.db")
 }
 
-async fn build(store: Arc<Sqlite>, queue: Arc<Embedded>, base: &Url, clock: &Clock, setup: &Setup) -> Engine {
+/// The store of a setup.
+async fn open(setup: &Setup, dir: &TempDir) -> Arc<dyn Store> {
+    match &setup.place {
+        Some(place) => place.open().await,
+        None => Sqlite::open(database(dir), Options::default()).expect("the store's file"),
+    }
+}
+
+async fn build(store: Arc<dyn Store>, queue: Arc<Embedded>, base: &Url, clock: &Clock, setup: &Setup) -> Engine {
     let twin = twin::Config::default();
     let secret = SecretString::from(twin.client_secret.clone());
     let credential = graph::Credential::ClientSecret { client_id: twin.client_id.clone(), secret };
@@ -217,7 +230,7 @@ impl App {
     pub async fn on(setup: Setup, twin: Twin, base: Url) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let clock = Clock::default();
-        let store = Sqlite::open(database(&dir), Options::default()).expect("a new store");
+        let store = open(&setup, &dir).await;
         let queue = Embedded::new(store.clone());
         let engine = build(store.clone(), queue.clone(), &base, &clock, &setup).await;
         let recipient = recipient_key();
@@ -233,7 +246,7 @@ impl App {
         drop(store);
         until("the old store to be released", || last.strong_count() == 0).await;
         setup.hook = hook;
-        let store = Sqlite::open(database(&dir), Options::default()).expect("the same store");
+        let store = open(&setup, &dir).await;
         let queue = Embedded::new(store.clone());
         let engine = build(store.clone(), queue.clone(), &base, &clock, &setup).await;
         Self { dir, twin, base, clock, setup, store, queue, engine, recipient }

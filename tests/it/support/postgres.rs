@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use oust::config::Environment;
-use oust::store::postgres::{Access, Config, Postgres};
+use oust::store::Access;
+use oust::store::postgres::{Config, Postgres};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -31,7 +32,7 @@ impl Place {
         let schema = format!("test_{}", Uuid::new_v4().simple());
         let server = server();
         let by = if server.contains('?') { '&' } else { '?' };
-        let url = format!("{server}{by}options=-c%20search_path%3D{schema}");
+        let url = format!("{server}{by}options=-c%20search_path%3D{schema}&application_name={schema}");
         admin().await.batch_execute(&format!("CREATE SCHEMA {schema}")).await.expect("a schema");
         Self { schema, url }
     }
@@ -44,6 +45,12 @@ impl Place {
 
     pub async fn open(&self) -> Arc<Postgres> {
         Postgres::open(&self.config(), Access::Write).await.expect("opens")
+    }
+
+    /// Ends every connection that stores in it have; how many.
+    pub async fn cut_connections(&self) -> usize {
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        admin().await.query(cut, &[&self.schema]).await.expect("as superuser").len()
     }
 
     /// A connection that sees the tables, for edits by hand.

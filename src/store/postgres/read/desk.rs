@@ -22,9 +22,6 @@ use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, P
 
 type Run = (RunRow, Vec<Entry>);
 
-/// Audit records numbered at once, at most.
-pub(in super::super) const NUMBERED: i64 = 5_000;
-
 /// The first row of a statement about one thing, if there is one.
 pub(in super::super) async fn one<T>(
     pool: &Pool,
@@ -198,13 +195,21 @@ pub(in super::super) async fn delivery_body(pool: &Pool, id: DeliveryId) -> Resu
     .await
 }
 
+/// What has no number yet gets one; where this process must not write, another one will do it.
+async fn numbered(pool: &Pool) -> Result<(), Error> {
+    match number_audit(pool).await {
+        Err(Error::CannotPersist(_)) => Ok(()),
+        other => other,
+    }
+}
+
 /// Newest first; the cursor is the record's number. What has none yet gets one now, in the order it became visible.
 pub(in super::super) async fn audit(pool: &Pool, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
     let limit = limit(page);
     let before =
         page.after.as_deref().map_or(Ok(i64::MAX), |after| after.parse::<i64>().map_err(|_| Error::BadCursor))?;
     if page.after.is_none() {
-        while number_audit(pool, NUMBERED).await? {}
+        numbered(pool).await?;
     }
     let found = rows(pool, "audit record", sql::AUDITED, &[&before, &and_one(limit)]).await?;
     let records = collect(&found, |row| {
@@ -214,8 +219,15 @@ pub(in super::super) async fn audit(pool: &Pool, page: &Page) -> Result<Listed<(
     Ok(paged(records, limit, |(seq, _)| seq.to_string()))
 }
 
-/// The trail after a number; numbers are given in the order in which records became visible.
-pub(in super::super) async fn audit_in_order(pool: &Pool, after: i64, limit: u32) -> Result<Vec<Recorded>, Error> {
+/// The trail after a number. Numbers are given after the commits, in the order in which records became visible: below
+/// one that was given, none can come.
+pub(in super::super) async fn audit_in_order(
+    pool: &Pool,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Recorded>, Error> {
+    let after: i64 = after.map_or(Ok(0), str::parse).map_err(|_| Error::BadCursor)?;
+    numbered(pool).await?;
     let found = rows(pool, "audit record", sql::AUDIT_IN_ORDER, &[&after, &i64::from(limit)]).await?;
     collect(&found, |row| {
         let seq: i64 = column(row, 0, "audit record")?;
