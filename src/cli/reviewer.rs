@@ -15,7 +15,7 @@ use crate::config;
 use crate::domain::reviewer::{Account, INVITED_FOR, Linked, ReviewerId};
 use crate::domain::task::Role;
 use crate::http::sign_in::{Site, invitation, invitation_url};
-use crate::store::reviewers::{Change, Invite, Reviewers};
+use crate::store::reviewers::{Change, Invite};
 use crate::store::{self, Audit, Batch, Lane, Op, Store};
 
 /// What a reviewer may do in general; the policies in oust.yaml narrow it.

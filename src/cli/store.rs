@@ -10,7 +10,7 @@ use crate::app::open_store;
 use crate::config::{self, QueueAt, StoreAt};
 use crate::queue::amqp;
 use crate::store::reviewers::Reviewers;
-use crate::store::{self, Access, Page, Store};
+use crate::store::{self, Access, Page};
 
 /// `oust migrate`
 #[derive(Debug, Args)]

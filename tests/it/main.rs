@@ -18,6 +18,10 @@ mod queues;
 
 mod serve;
 
+mod reviewers;
+
+mod sign_in;
+
 mod scenarios;
 
 mod shared_store;

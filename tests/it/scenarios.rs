@@ -9,6 +9,7 @@ mod late;
 mod naming;
 mod pinned;
 mod poll;
+mod proven;
 mod resets;
 mod shadow;
 mod shared;

@@ -19,7 +19,7 @@ use crate::http::serve::Peer;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Where scripts send the session's token; forms send it as the field `csrf`.
-pub const CSRF: HeaderName = HeaderName::from_static("x-oust-csrf");
+pub const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// 256 random bits as text: session ids, flow ids, handles of challenges, tokens of invitations.
 pub(super) fn secret() -> String {

@@ -14,7 +14,7 @@ use super::oidc;
 use super::session::{Id, SignedIn};
 use super::state::{SignIn, actor, audit, failed};
 use crate::domain::reviewer::{How, MOST_DECISIONS, Proof, Shown, Wanted};
-use crate::domain::task::{Event, Refusal, Refused, Reviewer};
+use crate::domain::task::{Event, Refusal, Refused, Reviewer, Verdict};
 use crate::engine::{DecideError, Evidence, Recorded};
 use crate::http::{Problem, RequestId, chain};
 use crate::store::Op;
@@ -24,14 +24,49 @@ use crate::store::reviewers::{Challenge, Change, Purpose};
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Asked {
-    Several { decisions: Vec<Wanted> },
+    Several {
+        decisions: Vec<Wanted>,
+    },
+    /// As a form of the queue has it: `id/revision/digest` each, one verdict for all.
+    Chosen {
+        tasks: Vec<String>,
+        verdict: Verdict,
+        #[serde(default)]
+        reason: Option<String>,
+    },
     One(Wanted),
+}
+
+impl Asked {
+    fn wanted(self) -> Result<Vec<Wanted>, Problem> {
+        let mut wanted = match self {
+            Self::Several { decisions } => decisions,
+            Self::One(one) => vec![one],
+            Self::Chosen { tasks, verdict, reason } => {
+                let parsed = tasks.iter().map(|text| chosen(text, verdict, reason.clone()));
+                parsed.collect::<Option<_>>().ok_or_else(|| Problem::unfit("a task is chosen as id/revision/digest"))?
+            }
+        };
+        // An empty field of a form says nothing.
+        for one in &mut wanted {
+            one.reason = one.reason.take().filter(|reason| !reason.trim().is_empty());
+            one.recipient_key = one.recipient_key.take().filter(|key| !key.is_empty());
+        }
+        Ok(wanted)
+    }
+}
+
+fn chosen(text: &str, verdict: Verdict, reason: Option<String>) -> Option<Wanted> {
+    let mut parts = text.splitn(3, '/');
+    let (task, revision, digest) = (parts.next()?, parts.next()?, parts.next()?);
+    let (task, revision, digest) = (task.parse().ok()?, revision.parse().ok()?, digest.parse().ok()?);
+    Some(Wanted { task, revision, verdict, digest, reason, recipient_key: None })
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Finish {
-    challenge: String,
+    ceremony: String,
     credential: Value,
 }
 
@@ -43,10 +78,7 @@ pub(super) async fn begin(
     request: Request,
 ) -> Result<Response, Problem> {
     sign_in.decider()?;
-    let wanted = match read_json(&sign_in, request).await? {
-        Asked::Several { decisions } => decisions,
-        Asked::One(wanted) => vec![wanted],
-    };
+    let wanted = read_json::<Asked>(&sign_in, request).await?.wanted()?;
     if wanted.is_empty() || wanted.len() > MOST_DECISIONS {
         return Err(Problem::unfit(format!("1 to {MOST_DECISIONS} decisions at once")));
     }
@@ -80,7 +112,7 @@ pub(super) async fn begin(
     let (handle, mut options, challenge) = ask(&sign_in, &signed_in, purpose, &id).await?;
     let put = Change::PutChallenge(Box::new(challenge));
     sign_in.commit(vec![put.into(), begun_audit(&sign_in, &by, &wanted)], &id).await?;
-    options["challenge"] = json!(handle);
+    options["ceremony"] = json!(handle);
     Ok(Json(options).into_response())
 }
 
@@ -93,7 +125,7 @@ pub(super) async fn finish(
 ) -> Result<Response, Problem> {
     let finish: Finish = read_json(&sign_in, request).await?;
     let expected = Purpose::Decide { wanted: Vec::new() };
-    let challenge = own(&sign_in, &signed_in, &finish.challenge, &expected, &id).await?;
+    let challenge = own(&sign_in, &signed_in, &finish.ceremony, &expected, &id).await?;
     let (_, asserted, consume) = proven(&sign_in, &signed_in, &challenge, finish.credential, &id).await?;
     let outcomes = record(&sign_in, &signed_in, &challenge, (&asserted.shown, true), consume, &id).await?;
     Ok(answer(&outcomes))
@@ -162,7 +194,15 @@ fn answer(outcomes: &[Outcome]) -> Response {
     let rows: Vec<Value> = outcomes.iter().map(row).collect();
     let refused = outcomes.iter().filter(|one| one.result.is_err()).count();
     let status = if refused == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
-    (status, Json(json!({ "results": rows, "refused": refused }))).into_response()
+    (status, Json(json!({ "results": rows, "refused": refused, "location": location(outcomes) }))).into_response()
+}
+
+/// Where to go on: the task, or the queue after several.
+fn location(outcomes: &[Outcome]) -> String {
+    match outcomes {
+        [one] => format!("/console/tasks/{}", one.wanted.task),
+        _ => "/console/tasks".to_owned(),
+    }
 }
 
 fn row(outcome: &Outcome) -> Value {
@@ -219,7 +259,7 @@ pub fn problem_of(error: &DecideError, id: &RequestId) -> Problem {
                 Refused::Conflict { who, when, what } => {
                     problem.with("who", who.as_str()).with("when", when.to_string()).with("what", what.as_str())
                 }
-                Refused::Stale { difference } => problem.with("difference", difference.as_str()),
+                Refused::Stale { difference } => problem.with("changed", difference.as_str()),
                 _ => problem,
             }
         }

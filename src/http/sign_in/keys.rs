@@ -34,7 +34,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(sign_in: &SignIn, request: Re
 /// The answer to a `begin`: the ceremony's handle and what `navigator.credentials` wants.
 fn begun(handle: &str, options: Value) -> Value {
     let mut answer = options;
-    answer["challenge"] = json!(handle);
+    answer["ceremony"] = json!(handle);
     answer
 }
 
@@ -42,7 +42,7 @@ fn begun(handle: &str, options: Value) -> Value {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Finish {
-    challenge: String,
+    ceremony: String,
     credential: Value,
     #[serde(default)]
     next: Option<String>,
@@ -53,7 +53,7 @@ struct Finish {
 impl Finish {
     async fn read(sign_in: &SignIn, request: Request) -> Result<Self, Problem> {
         let read: Self = read_json(sign_in, request).await?;
-        if is_secret(&read.challenge) { Ok(read) } else { Err(Problem::bad_request("challenge is not one of ours")) }
+        if is_secret(&read.ceremony) { Ok(read) } else { Err(Problem::bad_request("ceremony is not one of ours")) }
     }
 }
 
@@ -79,8 +79,9 @@ pub(super) async fn sign_in_finish(
     request: Request,
 ) -> Result<Response, Problem> {
     let browser = flow(sign_in.site(), request.headers());
+    let before = session::before(&sign_in, request.headers());
     let finish = Finish::read(&sign_in, request).await?;
-    let challenge = sign_in.open_ceremony(&finish.challenge, browser.as_deref(), &id).await?;
+    let challenge = sign_in.open_ceremony(&finish.ceremony, browser.as_deref().as_slice(), &id).await?;
     if challenge.purpose != Purpose::SignIn {
         return Err(other_purpose(&sign_in));
     }
@@ -118,9 +119,10 @@ pub(super) async fn sign_in_finish(
     drop(asserted);
     let started = session::begin(&sign_in, session);
     ops.extend(started.ops);
+    ops.extend(before);
     sign_in.commit(ops, &id).await?;
     let to = browser::next(finish.next.as_deref());
-    Ok(with_cookie(Json(json!({ "next": to, "csrf": started.csrf })), Some(started.cookie)))
+    Ok(with_cookie(Json(json!({ "location": to, "csrf": started.csrf })), Some(started.cookie)))
 }
 
 /// Checks an assertion: its operations consume the ceremony and keep the counter. A refusal consumes the ceremony too and
@@ -241,9 +243,10 @@ pub(super) async fn enrol_finish(
     request: Request,
 ) -> Result<Response, Problem> {
     let browser = flow(sign_in.site(), request.headers());
+    let before = session::before(&sign_in, request.headers());
     let finish = Finish::read(&sign_in, request).await?;
     let (invite, account) = invitation(&sign_in, &token, &id).await?;
-    let challenge = sign_in.open_ceremony(&finish.challenge, browser.as_deref(), &id).await?;
+    let challenge = sign_in.open_ceremony(&finish.ceremony, browser.as_deref().as_slice(), &id).await?;
     if challenge.purpose != (Purpose::Enrol { invite: invite.hash.clone() }) {
         return Err(other_purpose(&sign_in));
     }
@@ -262,8 +265,9 @@ pub(super) async fn enrol_finish(
     };
     let started = session::begin(&sign_in, session);
     ops.extend(started.ops);
+    ops.extend(before);
     sign_in.commit(ops, &id).await?;
-    Ok(with_cookie(Json(json!({ "next": "/console", "csrf": started.csrf })), Some(started.cookie)))
+    Ok(with_cookie(Json(json!({ "location": "/console", "csrf": started.csrf })), Some(started.cookie)))
 }
 
 async fn begin_making(
@@ -371,7 +375,7 @@ pub(super) async fn add_finish(
 ) -> Result<Response, Problem> {
     let finish = Finish::read(&sign_in, request).await?;
     signed_in.require_fresh(&sign_in)?;
-    let challenge = own(&sign_in, &signed_in, &finish.challenge, &Purpose::AddPasskey, &id).await?;
+    let challenge = own(&sign_in, &signed_in, &finish.ceremony, &Purpose::AddPasskey, &id).await?;
     let (passkey, ops) = made(&sign_in, &challenge, &signed_in.account, finish, &id).await?;
     sign_in.commit(ops, &id).await?;
     Ok(Json(json!({ "id": passkey })).into_response())
@@ -424,14 +428,14 @@ pub(super) async fn prove_finish(
     request: Request,
 ) -> Result<Response, Problem> {
     let finish = Finish::read(&sign_in, request).await?;
-    let challenge = own(&sign_in, &signed_in, &finish.challenge, &Purpose::Prove, &id).await?;
+    let challenge = own(&sign_in, &signed_in, &finish.ceremony, &Purpose::Prove, &id).await?;
     let (known, _, mut ops) = proven(&sign_in, &signed_in, &challenge, finish.credential, &id).await?;
     let how = How::Passkey { credential: known.id };
     let renewed = session::renew(&sign_in, &signed_in, how, true);
     ops.extend(renewed.ops);
     sign_in.commit(ops, &id).await?;
     let to = finish.next.map(|to| browser::next(Some(&to)));
-    Ok(with_cookie(Json(json!({ "csrf": renewed.csrf, "next": to })), Some(renewed.cookie)))
+    Ok(with_cookie(Json(json!({ "csrf": renewed.csrf, "location": to })), Some(renewed.cookie)))
 }
 
 /// A ceremony of somebody signed in, with one of their own passkeys: handle, options, row.
@@ -460,7 +464,7 @@ pub(super) async fn own(
     purpose: &Purpose,
     id: &RequestId,
 ) -> Result<Challenge, Problem> {
-    let challenge = sign_in.open_ceremony(handle, Some(&signed_in.key), id).await?;
+    let challenge = sign_in.open_ceremony(handle, &[&signed_in.key], id).await?;
     let fits = std::mem::discriminant(&challenge.purpose) == std::mem::discriminant(purpose)
         && challenge.reviewer.as_ref() == Some(&signed_in.account.id);
     if fits { Ok(challenge) } else { Err(other_purpose(sign_in)) }

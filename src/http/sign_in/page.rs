@@ -121,7 +121,7 @@ pub(super) async fn enrol(
     let main = format!(
         "<p>This link is for <strong>{}</strong> ({}; {}). It works once, until <time>{}</time>.</p>\
          <p><label>Name of this device <input name=\"name\" maxlength=\"60\" data-passkey-name></label></p>\
-         <p><button type=\"button\" data-passkey=\"enrol\" data-path=\"{}\">Make a passkey</button></p>",
+         <p><button type=\"button\" data-passkey=\"enrol\" data-url=\"{}\">Make a passkey</button></p>",
         escaped(&view.display_name),
         escaped(&view.name),
         escaped(&view.roles.join(", ")),
@@ -213,7 +213,7 @@ pub(super) fn page(title: &str, main: &str) -> Response {
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · oust</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <script src=\"/console/sign-in/passkey.js\" defer></script></head>\
-         <body><main><h1>{title}</h1>{main}<p role=\"status\" aria-live=\"polite\" data-passkey-status></p></main></body></html>"
+         <body><main><h1>{title}</h1>{main}<p role=\"status\" aria-live=\"polite\" data-passkey-problem></p></main></body></html>"
     ))
     .into_response()
 }

@@ -49,7 +49,7 @@ impl Routes {
     }
 
     /// Adds a route. A method that changes something is refused before its handler unless one of our own pages sent it,
-    /// and, with a session, its token (header `x-oust-csrf`, or the form's field `csrf`).
+    /// and, with a session, its token (header `x-csrf-token`, or the form's field `csrf`).
     #[must_use]
     pub fn route<H, T, S>(self, method: Method, path: &'static str, access: Access, handler: H, state: S) -> Self
     where
@@ -135,20 +135,22 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
         sign_in.refused(forged.word());
         return Err(Problem::forbidden("this request did not come from one of our own pages").into());
     }
-    // Reading pages is not limited: a whole team may sit behind one address.
-    if !request.method().is_safe() || matches!(access, Access::Public) {
+    let Access::Role(role) = access else {
         sign_in.admit_address(&address)?;
-    }
-    let Access::Role(role) = access else { return Ok(request) };
+        return Ok(request);
+    };
+    // Whoever is signed in is not limited by address: a whole team may sit behind one.
     let cookie = browser::cookie(request.headers(), sign_in.site().session_cookie());
     let Some(secret) = cookie else {
         sign_in.refused("no_session");
+        sign_in.admit_address(&address)?;
         return Err(Refused::SignIn(Problem::not_signed_in("sign in first"), false));
     };
     let signed_in = match SignedIn::load(sign_in, &secret, &id).await? {
         Ok(signed_in) => signed_in,
         Err(why) => {
             sign_in.refused("ended_session");
+            sign_in.admit_address(&address)?;
             return Err(Refused::SignIn(Problem::not_signed_in(why), true));
         }
     };

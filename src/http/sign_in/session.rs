@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::HeaderValue;
 use axum::http::request::Parts;
 use serde_json::json;
 
-use super::browser::{csrf_of, hash, secret, set_cookie};
+use super::browser::{cookie, csrf_of, hash, secret, set_cookie};
 use super::state::{SignIn, actor, audit, failed};
 use crate::domain::reviewer::{Account, Ended, How, Session};
 use crate::domain::task::Role;
@@ -122,6 +123,12 @@ pub(super) fn begin(sign_in: &SignIn, session: Session) -> Begun {
     begun.ops.insert(0, Change::IsLive(reviewer.clone()).into());
     begun.ops.push(audit(at, &actor(&reviewer), "signed_in", detail));
     begun
+}
+
+/// The session that this browser had before it signs in again: its id must not live on beside the new one.
+pub(super) fn before(sign_in: &SignIn, headers: &HeaderMap) -> Option<Op> {
+    let secret = cookie(headers, sign_in.site().session_cookie())?;
+    Some(Change::LeaveSession { hash: hash(&secret), at: sign_in.now() }.into())
 }
 
 /// A step-up: the same session, proved now, under a new id; the old id is dead.

@@ -242,11 +242,11 @@ impl SignIn {
         (handle, challenge)
     }
 
-    /// The open ceremony with this handle, begun by this browser. Not yet consumed.
+    /// The open ceremony with this handle, begun by this browser (its flow, its session). Not yet consumed.
     pub(super) async fn open_ceremony(
         &self,
         handle: &str,
-        browser: Option<&str>,
+        browsers: &[&str],
         id: &RequestId,
     ) -> Result<Challenge, Problem> {
         let begin_again = |reason| {
@@ -261,7 +261,7 @@ impl SignIn {
         if challenge.expires_at <= self.now() {
             return Err(begin_again("expired_challenge"));
         }
-        if browser.is_none_or(|browser| !super::browser::same(browser, &challenge.browser)) {
+        if !browsers.iter().any(|browser| super::browser::same(browser, &challenge.browser)) {
             return Err(begin_again("foreign_challenge"));
         }
         Ok(challenge)

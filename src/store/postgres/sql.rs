@@ -185,12 +185,18 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
         Name::EndSessionsOf => {
             "UPDATE sessions SET ended_at = $2 WHERE reviewer = $1 AND ended_at IS NULL AND hash <> $3"
         }
-        Name::PruneSessions => "DELETE FROM sessions WHERE created_at < $1",
+        Name::PruneSessions => {
+            "DELETE FROM sessions WHERE ctid = ANY (ARRAY(SELECT ctid FROM sessions WHERE created_at < $1 \
+            ORDER BY created_at LIMIT 100))"
+        }
         Name::PutChallenge => "INSERT INTO challenges (id, expires_at, doc) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         Name::UseChallenge => {
             "UPDATE challenges SET used_at = $2 WHERE id = $1 AND used_at IS NULL AND expires_at > $2"
         }
-        Name::PruneChallenges => "DELETE FROM challenges WHERE expires_at < $1",
+        Name::PruneChallenges => {
+            "DELETE FROM challenges WHERE ctid = ANY (ARRAY(SELECT ctid FROM challenges WHERE expires_at < $1 \
+            ORDER BY expires_at LIMIT 100))"
+        }
         Name::PutProof => {
             "INSERT INTO proofs (challenge, task, at, doc) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
         }

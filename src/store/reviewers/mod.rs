@@ -73,6 +73,11 @@ pub enum Change {
         hash: String,
         at: Timestamp,
     },
+    /// Ends a session if it has not ended: a browser that signs in again.
+    LeaveSession {
+        hash: String,
+        at: Timestamp,
+    },
     /// Ends every session of a reviewer, but this one.
     EndSessionsOf {
         reviewer: ReviewerId,

@@ -128,6 +128,9 @@ fn encode_sessions(change: Change, out: &mut Vec<Statement>) -> Result<(), Error
         Change::EndSession { hash, at } => {
             out.push(statement(Name::EndSession, [word(hash), time(at)], spent("this session")));
         }
+        Change::LeaveSession { hash, at } => {
+            out.push(statement(Name::EndSession, [word(hash), time(at)], Wants::Nothing));
+        }
         Change::EndSessionsOf { reviewer, except, at } => out.push(statement(
             Name::EndSessionsOf,
             [word(reviewer), time(at), word(except.unwrap_or_default())],

@@ -213,12 +213,14 @@ statements! {
     TOUCH_SESSION = "UPDATE sessions SET used_at = ?2 WHERE hash = ?1 AND ended_at IS NULL AND used_at < ?2";
     END_SESSION = "UPDATE sessions SET ended_at = ?2 WHERE hash = ?1 AND ended_at IS NULL";
     END_SESSIONS_OF = "UPDATE sessions SET ended_at = ?2 WHERE reviewer = ?1 AND ended_at IS NULL AND hash <> ?3";
-    PRUNE_SESSIONS = "DELETE FROM sessions WHERE created_at < ?1";
+    PRUNE_SESSIONS = "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE created_at < ?1 \
+        ORDER BY created_at LIMIT 100)";
     SESSION = "SELECT s.used_at, s.doc, r.id, r.disabled_at, r.doc FROM sessions s JOIN reviewers r ON r.id = s.reviewer \
         WHERE s.hash = ?1 AND s.ended_at IS NULL AND r.disabled_at IS NULL";
     PUT_CHALLENGE = "INSERT INTO challenges (id, expires_at, doc) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     USE_CHALLENGE = "UPDATE challenges SET used_at = ?2 WHERE id = ?1 AND used_at IS NULL AND expires_at > ?2";
-    PRUNE_CHALLENGES = "DELETE FROM challenges WHERE expires_at < ?1";
+    PRUNE_CHALLENGES = "DELETE FROM challenges WHERE rowid IN (SELECT rowid FROM challenges WHERE expires_at < ?1 \
+        ORDER BY expires_at LIMIT 100)";
     CHALLENGE = "SELECT id, used_at, doc FROM challenges WHERE id = ?1";
     PUT_PROOF = "INSERT INTO proofs (challenge, task, at, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
     PROOFS_OF = "SELECT challenge, doc FROM proofs INDEXED BY proofs_task WHERE task = ?1 ORDER BY at, challenge";

@@ -1,14 +1,14 @@
 // The ceremonies of signing in, in the browser. Works on elements with data attributes; other scripts use `window.oust`.
 //
 //   <button data-passkey="sign-in" data-next="/console">        signs in
-//   <button data-passkey="enrol" data-path="/console/enrol/…">  makes the first passkey (name: [data-passkey-name])
+//   <button data-passkey="enrol" data-url="/console/enrol/…">   makes the first passkey (name: [data-passkey-name])
 //   <button data-passkey="add">                                 makes a further one
 //   <button data-passkey="remove" data-id="…">                  removes one
 //   <button data-passkey="prove">                               proves again that it is you
 //   <form data-submit>                                          is sent as soon as the page is there
-//   [data-passkey-status]                                       is told how it goes
+//   [data-passkey-problem]                                      is told how it goes
 //
-// Needs <meta name="oust-csrf" content="…"> on pages of somebody signed in.
+// Pages of somebody signed in have their token in <body data-csrf="…">.
 "use strict";
 (() => {
   const encode = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)))
@@ -17,9 +17,8 @@
     const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
     return Uint8Array.from(plain, (c) => c.charCodeAt(0)).buffer;
   };
-  const meta = () => document.querySelector('meta[name="oust-csrf"]');
   const say = (text) => {
-    for (const element of document.querySelectorAll("[data-passkey-status]")) element.textContent = text;
+    for (const element of document.querySelectorAll("[data-passkey-problem]")) element.textContent = text;
   };
 
   class Refused extends Error {
@@ -32,13 +31,17 @@
 
   async function post(path, body) {
     const headers = { "content-type": "application/json" };
-    if (meta()) headers["x-oust-csrf"] = meta().content;
+    if (document.body.dataset.csrf) headers["x-csrf-token"] = document.body.dataset.csrf;
     const response = await fetch(path, {
       method: "POST", headers, body: JSON.stringify(body ?? {}), credentials: "same-origin", redirect: "error",
     });
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw new Refused(response.status, answer);
-    if (answer.csrf && meta()) meta().content = answer.csrf;
+    if (answer.csrf) {
+      // The session has a new id, and with it a new token: forms on this page go on working.
+      document.body.dataset.csrf = answer.csrf;
+      for (const field of document.querySelectorAll('input[name="csrf"]')) field.value = answer.csrf;
+    }
     return answer;
   }
 
@@ -79,19 +82,19 @@
   async function signIn(next) {
     const begun = await post("/console/sign-in/passkey/begin");
     const credential = await assertion(begun);
-    return post("/console/sign-in/passkey/finish", { challenge: begun.challenge, credential, next });
+    return post("/console/sign-in/passkey/finish", { ceremony: begun.ceremony, credential, next });
   }
 
   async function make(path, name) {
     const begun = await post(`${path}/begin`);
     const credential = await attestation(begun);
-    return post(`${path}/finish`, { challenge: begun.challenge, credential, name });
+    return post(`${path}/finish`, { ceremony: begun.ceremony, credential, name });
   }
 
   async function prove() {
     const begun = await post("/console/prove/begin");
     const credential = await assertion(begun);
-    return post("/console/prove/finish", { challenge: begun.challenge, credential });
+    return post("/console/prove/finish", { ceremony: begun.ceremony, credential });
   }
 
   // `wanted`: one of { task, revision, verdict, digest, reason?, recipient_key? }, or a list of them.
@@ -102,7 +105,7 @@
       return new Promise(() => {});
     }
     const credential = await assertion(begun);
-    return post("/console/decide/finish", { challenge: begun.challenge, credential });
+    return post("/console/decide/finish", { ceremony: begun.ceremony, credential });
   }
 
   // Does `deed`; if it wants a fresh proof first, asks for one and does it again.
@@ -125,10 +128,10 @@
   };
 
   const deeds = {
-    "sign-in": async (button) => location.assign((await signIn(button.dataset.next)).next),
+    "sign-in": async (button) => location.assign((await signIn(button.dataset.next)).location),
     enrol: async (button) => {
       const name = document.querySelector("[data-passkey-name]")?.value;
-      location.assign((await make(button.dataset.path, name)).next);
+      location.assign((await make(button.dataset.url, name)).location);
     },
     add: async () => {
       const name = document.querySelector("[data-passkey-name]")?.value;

@@ -99,25 +99,22 @@ pub(super) enum NotSignedIn {
 }
 
 impl Claims {
-    /// Entra's directory and object, when this is a token of Entra: `issuer` ends in the directory's id.
+    /// Entra's directory and object. It is a token of Entra when the configured issuer's path names a directory, as
+    /// Entra's issuers do, and the token says the same: no other provider gets to claim somebody's object id.
     pub fn linked(&self, issuer: &url::Url) -> Result<Option<Linked>, NotSignedIn> {
-        let host = issuer.host_str().unwrap_or_default();
-        let entra = host == "login.microsoftonline.com"
-            || host == "login.microsoftonline.us"
-            || host == "login.partner.microsoftonline.cn"
-            || host == "sts.windows.net";
-        match (entra || self.tid.is_some(), self.tid, self.oid) {
-            (false, _, _) => Ok(None),
-            (true, Some(tenant), Some(object_id)) => {
-                // Our issuer is one directory's; a token of another one says so here.
-                let named = issuer.path_segments().into_iter().flatten().find_map(|part| Uuid::try_parse(part).ok());
-                match named {
-                    Some(own) if own != tenant => Err(NotSignedIn::OtherTenant(tenant)),
-                    _ => Ok(Some(Linked { tenant, object_id })),
-                }
-            }
-            (true, _, _) if entra => Err(NotSignedIn::NoObject),
-            (true, _, _) => Ok(None),
+        const HOSTS: [&str; 4] = [
+            "login.microsoftonline.com",
+            "login.microsoftonline.us",
+            "login.partner.microsoftonline.cn",
+            "sts.windows.net",
+        ];
+        let named = issuer.path_segments().into_iter().flatten().find_map(|part| Uuid::try_parse(part).ok());
+        let entra = issuer.host_str().is_some_and(|host| HOSTS.contains(&host));
+        match (named, self.tid, self.oid) {
+            (Some(own), Some(tenant), _) if own != tenant => Err(NotSignedIn::OtherTenant(tenant)),
+            (Some(_), Some(tenant), Some(object_id)) => Ok(Some(Linked { tenant, object_id })),
+            _ if entra => Err(NotSignedIn::NoObject),
+            _ => Ok(None),
         }
     }
 
@@ -233,7 +230,8 @@ mod tests {
         assert_eq!(claims(json!({})).linked(&issuer), Err(NotSignedIn::NoObject));
         let other = claims(json!({ "tid": PERSON, "oid": PERSON }));
         assert!(matches!(other.linked(&issuer), Err(NotSignedIn::OtherTenant(_))));
-        assert_eq!(claims(json!({ "oid": PERSON })).linked(&url("https://idp.example")), Ok(None));
+        let claimed = claims(json!({ "tid": TENANT, "oid": PERSON }));
+        assert_eq!(claimed.linked(&url("https://idp.example")), Ok(None), "another provider may not name an object");
     }
 
     #[test]

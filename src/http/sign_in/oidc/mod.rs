@@ -216,11 +216,9 @@ pub(super) async fn finish(Shared(sign_in): Shared<SignIn>, Id(id): Id, request:
     let secret = browser::cookie(&parts.headers, site.session_cookie());
     let session = secret.as_deref().map(browser::hash);
     let flow = flow(site, &parts.headers);
-    let challenge = match sign_in.open_ceremony(&returned.state, flow.as_deref(), &id).await {
-        Ok(challenge) if challenge.purpose == Purpose::SignIn => challenge,
-        // A step-up belongs to the session, not to the flow.
-        _ => sign_in.open_ceremony(&returned.state, session.as_deref(), &id).await?,
-    };
+    // A sign-in belongs to the browser's flow, a step-up to its session.
+    let browsers: Vec<&str> = flow.as_deref().into_iter().chain(session.as_deref()).collect();
+    let challenge = sign_in.open_ceremony(&returned.state, &browsers, &id).await?;
     let verified = sign_in.provider()?.exchange(&returned.code, returned.iss.as_deref(), &challenge.state).await;
     let verified = match verified {
         Ok(verified) => verified,
@@ -228,7 +226,10 @@ pub(super) async fn finish(Shared(sign_in): Shared<SignIn>, Id(id): Id, request:
     };
     let next = browser::next(challenge.state["next"].as_str());
     match &challenge.purpose {
-        Purpose::SignIn => welcome(&sign_in, &challenge, &verified, &next, &id).await,
+        Purpose::SignIn => {
+            let before = session::before(&sign_in, &parts.headers);
+            welcome(&sign_in, (&challenge, before), &verified, &next, &id).await
+        }
         Purpose::Prove | Purpose::Decide { .. } => {
             let signed_in = match &secret {
                 Some(secret) => SignedIn::load(&sign_in, secret, &id).await?.map_err(Problem::not_signed_in)?,
@@ -332,7 +333,7 @@ async fn turned_away(
 /// A sign-in: known people by what the store knows of them, others become reviewers if a role is theirs.
 async fn welcome(
     sign_in: &SignIn,
-    challenge: &Challenge,
+    (challenge, before): (&Challenge, Option<Op>),
     verified: &Verified,
     next: &str,
     id: &RequestId,
@@ -369,6 +370,7 @@ async fn welcome(
     };
     let started = session::begin(sign_in, session);
     ops.extend(started.ops);
+    ops.extend(before);
     sign_in.try_commit(ops).await.map_err(|error| match error {
         store::Error::Taken(_) => Problem::spent("you signed in twice at once; try again"),
         other => failed(&other, id),
