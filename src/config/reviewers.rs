@@ -112,16 +112,6 @@ fn oidc(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<OidcC
 fn issuer(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let url = tenants::url(reader, node, "issuer")?;
     let text = reader.text(node, "issuer")?;
-    let local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
-    if url.scheme() != "https" && !local {
-        reader.error(node.at, "issuer must begin with https://", "");
-        return None;
-    }
     for every in ["common", "organizations", "consumers"] {
         let entra = url.host_str().is_some_and(|host| host.starts_with("login.microsoftonline."));
         if entra && url.path_segments().into_iter().flatten().any(|part| part == every) {

@@ -117,7 +117,7 @@ async fn somebody_signs_in_and_proves_again_at_a_certified_provider() {
     let to = browser.form("/console/prove/oidc", &[]).await;
     let other =
         json!({ "account": Uuid::new_v4(), "acr": "urn:high", "amr": ["mfa"], "claims": { "groups": ["on-call"] } });
-    let at = away.follow(to.location(), &other).await;
+    let at = Away::default().follow(to.location(), &other).await;
     let reply = land(&mut browser, &at).await;
     assert_eq!(reply.status, 403, "somebody else at the same desk: {reply:?}");
 }
