@@ -39,14 +39,14 @@ const LANES: usize = 4_000;
 /// A running process.
 #[derive(Debug)]
 pub struct Running {
-    /// Where the receiver listens; `None` without that role.
-    pub address: Option<SocketAddr>,
+    /// Where it listens: health and metrics at least.
+    pub address: SocketAddr,
     /// Absent in a process that only hands deliveries to a broker.
     pub store: Option<Arc<dyn Store>>,
     queue: Arc<dyn Queue>,
     engine: Option<Engine>,
     stop: CancellationToken,
-    receiver: Option<tokio::task::JoinHandle<usize>>,
+    served: Option<tokio::task::JoinHandle<usize>>,
 }
 
 /// Opens the store that is configured.
@@ -86,7 +86,7 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let works = roles.contains(&Role::Worker) || roles.contains(&Role::Poller);
     let reviewers = match config.queue {
         // A receiver in front of a broker needs no store, and has no right to one.
-        QueueAt::Amqp(_) if !works => None,
+        QueueAt::Amqp(_) if !works && !roles.contains(&Role::Console) => None,
         _ => Some(open_store(&config.store, Access::Write).await.context("the store cannot be used")?),
     };
     let store = reviewers.clone().map(|store| store as Arc<dyn Store>);
@@ -96,25 +96,25 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
         Some(store) if works => Some(engine(&config, roles, store, &queue, &telemetry, &clock).await?),
         _ => None,
     };
-    let mut running = Running { address: None, store, queue: Arc::clone(&queue), engine, stop, receiver: None };
-    if roles.contains(&Role::Receiver) {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("{} cannot be listened on", config.listen))?;
-        running.address = Some(listener.local_addr()?);
-        let surface = running.surface(&config, &queue, &telemetry, &clock)?;
-        let sign_in = running.sign_in(&config, reviewers, &telemetry, &clock)?;
+    let address = config.listen;
+    let mut running = Running { address, store, queue: Arc::clone(&queue), engine, stop, served: None };
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
+    running.address = listener.local_addr()?;
+    let surface = running.surface(&config, roles, &queue, &telemetry, &clock)?;
+    let sign_in = running.sign_in(&config, roles, reviewers, &telemetry, &clock)?;
+    if roles.contains(&Role::Receiver) || sign_in.is_some() {
         running.audit_refusals(&surface, sign_in.as_ref(), &queue, &clock);
-        let mut router = http::router(surface);
-        if let Some(sign_in) = &sign_in {
-            router = router.merge(sign_in::router(sign_in));
-        }
-        let stop = running.stop.clone();
-        running.receiver = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
-            stop.cancelled().await;
-        })));
     }
-    tracing::info!(address = running.address.map(tracing::field::display), mode = ?config.mode, "ready");
+    let mut router = http::router(surface);
+    if let Some(sign_in) = &sign_in {
+        router = router.merge(sign_in::router(sign_in));
+    }
+    let told = running.stop.clone();
+    running.served = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
+        told.cancelled().await;
+    })));
+    tracing::info!(address = %running.address, mode = ?config.mode, "ready");
     Ok(running)
 }
 
@@ -122,11 +122,11 @@ impl Running {
     /// Stops taking deliveries, answers those under way, ends what is in flight, lets go of the store.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if let Some(receiver) = self.receiver.take() {
-            match receiver.await {
+        if let Some(served) = self.served.take() {
+            match served.await {
                 Ok(0) => {}
                 Ok(cut) => tracing::warn!(cut, "connections were cut at shutdown"),
-                Err(error) => tracing::error!(error = %error, "the receiver ended badly"),
+                Err(error) => tracing::error!(error = %error, "the HTTP surface ended badly"),
             }
         }
         if let Some(engine) = &self.engine {
@@ -142,11 +142,15 @@ impl Running {
     fn surface(
         &self,
         config: &Config,
+        roles: &[Role],
         queue: &Arc<dyn Queue>,
         telemetry: &Telemetry,
         clock: &Clock,
     ) -> anyhow::Result<http::State> {
-        let sources = config.sources.iter().map(config::Source::open).collect::<Result<_, _>>();
+        // Health and metrics every process has; ways in only a receiver, reads only a console.
+        let taken = config.sources.iter().filter(|_| roles.contains(&Role::Receiver));
+        let sources = taken.map(config::Source::open).collect::<Result<_, _>>();
+        let store = self.store.clone().filter(|_| roles.contains(&Role::Console));
         let covered: Arc<dyn Fn(&crate::domain::Signal) -> bool + Send + Sync> = match self.engine.clone() {
             Some(engine) => Arc::new(move |signal| engine.knows_as_covered(signal)),
             None => Arc::new(|_| false),
@@ -160,7 +164,7 @@ impl Running {
         Ok(http::State::new(http::Parts {
             sources: sources.map_err(|error| anyhow!(error))?,
             queue: Arc::clone(queue),
-            store: self.store.clone(),
+            store,
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
             clock: Arc::clone(clock),
@@ -170,29 +174,30 @@ impl Running {
         }))
     }
 
-    /// People sign in where decisions can be recorded and browsers find us.
+    /// People sign in where the console is; decisions are recorded where the engine is too.
     fn sign_in(
         &self,
         config: &Config,
+        roles: &[Role],
         store: Option<Arc<dyn Reviewers>>,
         telemetry: &Telemetry,
         clock: &Clock,
     ) -> anyhow::Result<Option<SignIn>> {
-        let (Some(store), Some(engine), Some(address)) = (store, &self.engine, self.address) else { return Ok(None) };
         let wanted = &config.reviewers;
-        if !wanted.passkeys && wanted.oidc.is_none() {
+        let Some(store) = store else { return Ok(None) };
+        if !roles.contains(&Role::Console) || (!wanted.passkeys && wanted.oidc.is_none()) {
             return Ok(None);
         }
-        let decider: Arc<dyn sign_in::Decider> = Arc::new(engine.clone());
+        let decider = self.engine.clone().map(|engine| Arc::new(engine) as Arc<dyn sign_in::Decider>);
         let parts = sign_in::Parts {
             store,
             clock: Arc::clone(clock),
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
-            site: Site::of(config.public_url.as_ref(), address).context("people cannot sign in")?,
+            site: Site::of(config.public_url.as_ref(), self.address).context("people cannot sign in")?,
             passkeys: wanted.passkeys,
             oidc: wanted.oidc.clone(),
-            decider: Some(decider),
+            decider,
             tenants: config.tenants.iter().map(|tenant| (tenant.tenant_id, tenant.name.clone())).collect(),
             rates: sign_in::Rates::default(),
         };
@@ -279,6 +284,9 @@ impl Running {
             let queue_ok = condition.ok && (ok || !is_embedded);
             checks.push(Check { name: "queue".into(), ok: queue_ok, detail: Some(condition.detail) });
             if let Some(engine) = &engine {
+                let leased = engine.holds_lease();
+                let detail = (!leased).then(|| "lost; another is asked for".to_owned());
+                checks.push(Check { name: "lease".into(), ok: leased, detail });
                 let (catalog, problems) = engine.playbooks();
                 let detail = match problems.first() {
                     None => format!("{} playbooks, set {}", catalog.entries().len(), catalog.set_hash()),

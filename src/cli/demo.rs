@@ -78,7 +78,7 @@ impl Stage {
         let listen = free_address().await?;
         let file = write_config(folder.path(), listen, &base)?;
         let config = config::load(&file, &Options::default())?.config;
-        let running = app::start(config.clone(), &[Role::Receiver, Role::Worker]).await?;
+        let running = app::start(config.clone(), &[Role::Receiver, Role::Worker, Role::Console]).await?;
         let url = Url::parse(&format!("http://{listen}/webhooks/sentinel"))?;
         Ok(Self { twin, config, running, folder, url })
     }

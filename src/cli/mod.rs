@@ -9,6 +9,7 @@ mod buried;
 mod cases;
 mod check;
 mod demo;
+mod healthz;
 mod out;
 mod pause;
 mod playbook;
@@ -84,6 +85,8 @@ enum Command {
     Resume(pause::Resume),
     /// Bring the store's schema up to date, and the broker's queues where there is one.
     Migrate(store::Migrate),
+    /// Ask a running process whether it lives.
+    Healthz(healthz::Healthz),
     /// The simulated tenant alone.
     Twin(twin::Twin),
     /// The budgets on this machine, against a stub, as a table.
@@ -174,6 +177,7 @@ async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Pause(pause) => pause.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
         Command::Migrate(migrate) => migrate.run(context).await,
+        Command::Healthz(healthz) => healthz.run(context).await,
         Command::Twin(twin) => Box::pin(twin.run(context)).await,
         Command::Bench(bench) => Box::pin(bench.run(context.out)).await,
     }
@@ -195,7 +199,7 @@ mod tests {
         for line in [["oust", "openapi"], ["oust", "subscription"]] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
         }
-        assert!(Cli::try_parse_from(["oust", "serve", "--roles", "console"]).is_err());
-        assert!(Cli::try_parse_from(["oust", "serve", "--roles", "receiver,worker"]).is_ok());
+        assert!(Cli::try_parse_from(["oust", "serve", "--roles", "nobody"]).is_err());
+        assert!(Cli::try_parse_from(["oust", "serve", "--roles", "receiver,worker,console,poller"]).is_ok());
     }
 }

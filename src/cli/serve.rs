@@ -11,8 +11,8 @@ use crate::{app, telemetry};
 pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArg,
-    /// What this process does: receiver, worker, poller.
-    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,poller")]
+    /// What this process does. Health and metrics every process serves.
+    #[arg(long, value_delimiter = ',', default_value = "receiver,worker,console,poller")]
     roles: Vec<Role>,
 }
 

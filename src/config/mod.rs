@@ -134,12 +134,14 @@ pub fn parse(text: &str, path: &Path, options: &Options) -> Result<Loaded, Diagn
 /// Which part of the work a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Takes deliveries and answers reads.
+    /// Takes deliveries.
     Receiver,
     /// Runs playbooks.
     Worker,
     /// Reads what no webhook brings.
     Poller,
+    /// Answers people and programs that look: the read API.
+    Console,
 }
 
 impl std::str::FromStr for Role {
@@ -150,8 +152,8 @@ impl std::str::FromStr for Role {
             "receiver" => Ok(Self::Receiver),
             "worker" => Ok(Self::Worker),
             "poller" => Ok(Self::Poller),
-            "console" => Err(format!("the role {text} is not available in this version")),
-            _ => Err("a role is receiver, worker or poller".into()),
+            "console" => Ok(Self::Console),
+            _ => Err("a role is receiver, worker, console or poller".into()),
         }
     }
 }

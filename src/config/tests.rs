@@ -1,5 +1,7 @@
 use std::path::Path;
 
+mod reviewers;
+
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -223,44 +225,71 @@ fn the_store_alone_can_be_found_in_a_file_with_other_mistakes() {
     assert!(matches!(store_of(&file, &options()), Err(Error::Wrong { .. })));
 }
 
-#[test]
-fn reviewers_sign_in_by_passkeys_unless_the_file_says_otherwise() {
-    let reviewers = |text: &str| read(&with(text)).expect("valid").config.reviewers;
-    assert!(reviewers("").passkeys, "localhost will do");
-    assert!(!reviewers("listen: 0.0.0.0:80\n").passkeys, "no browser would");
-    assert!(reviewers("public_url: https://oust.contoso.example\nreviewers: { passkeys: true }\n").passkeys);
-    let none = read(&with("reviewers: { passkeys: false }\n")).expect("valid");
-    assert!(none.warnings.iter().any(|one| one.message.contains("nobody can sign in")));
-    refused(&with("reviewers: { passkeys: maybe }\n"), (6, 24), "true or false");
-    refused(&with("reviewers: { passkey: true }\n"), (6, 14), "unknown key");
-    refused(&with("listen: 0.0.0.0:80\nreviewers: { passkeys: true }\n"), (7, 12), "needs public_url");
-    let address = "public_url: https://203.0.113.7\nreviewers: { passkeys: true }\n";
-    refused(&with(address), (7, 24), "host name");
+fn broker(more: &str) -> Result<(QueueAt, Option<SpoolAt>, Diagnostics), Diagnostics> {
+    let Loaded { config, warnings } = read(&with(more))?;
+    Ok((config.queue, config.spool, warnings))
 }
 
 #[test]
-fn an_identity_provider_is_read_with_what_multi_factor_means() {
-    let oidc = |text: &str| format!("public_url: https://oust.contoso.example\nreviewers:\n  oidc:\n{text}");
-    let issuer = "    issuer: https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0\n";
-    let rest = "    client_id: app\n    aal2: { acr: [high], amr: [mfa], acrs: [c1] }\n    roles: { approver: [a], viewer: ['*'] }\n";
-    let loaded = read(&with(&oidc(&format!("{issuer}{rest}")))).expect("valid");
-    let config = loaded.config.reviewers.oidc.expect("a provider");
-    assert_eq!((config.groups_claim.as_str(), config.client_id.as_str()), ("groups", "app"));
-    assert_eq!((config.aal2.acr.len(), config.aal2.amr.len(), config.aal2.acrs.len()), (1, 1, 1));
-    assert_eq!(config.roles.len(), 2);
-    let weak = read(&with(&oidc(&format!("{issuer}    client_id: app\n")))).expect("valid");
-    assert!(weak.warnings.iter().any(|one| one.message.contains("no claim means multi-factor")));
-    for (text, words) in [
-        ("    issuer: https://login.microsoftonline.com/common/v2.0\n    client_id: app\n", "every directory"),
-        ("    issuer: http://idp.example\n    client_id: app\n", "must be https"),
-        ("    client_id: app\n", "lacks issuer"),
-        ("    issuer: https://idp.example\n", "lacks client_id"),
-        ("    issuer: https://idp.example\n    client_id: a\n    aal3: {}\n", "unknown key"),
-        ("    issuer: https://idp.example\n    client_id: a\n    aal2: { amrs: [mfa] }\n", "unknown key"),
-        ("    issuer: https://idp.example\n    client_id: a\n    roles: { approver: ['*'] }\n", "everybody"),
-        ("    issuer: https://idp.example\n    client_id: a\n    roles: { boss: [a] }\n", "unknown key"),
+fn a_broker_is_named_in_every_form() {
+    for form in [
+        "queue: amqps://ada:hunter2@mq.contoso.example/prod\n",
+        "queue: { env: OUST_BROKER }\n",
+        "queue: { url: 'amqps://ada@mq.contoso.example/prod', password: { env: OUST_SHORT } }\n",
+        "queue: { url: { env: OUST_BROKER }, prefix: eu, prefetch: 64, in_flight: 10 }\nspool: spool.db\n",
     ] {
-        let found = read(&with(&oidc(text))).expect_err("it is wrong");
-        assert!(found.iter().any(|one| one.message.contains(words)), "{words} in {found}");
+        let url = "amqps://ada:hunter2@mq.contoso.example/prod";
+        let environment =
+            Environment::of([("OUST_CLIENT_SECRET", "x"), ("OUST_SHORT", "hunter2"), ("OUST_BROKER", url)]);
+        let options = Options { environment, inline_secrets: false };
+        let loaded = parse(&with(form), Path::new("/etc/oust/oust.yaml"), &options).expect(form);
+        let QueueAt::Amqp(config) = &loaded.config.queue else { panic!("{form}") };
+        assert_eq!(config.endpoint.to_string(), "amqps://ada@mq.contoso.example:5671/prod");
+        assert!(!format!("{:?} {}", loaded.config, loaded.warnings).contains("hunter2"), "{form}");
+        let warned = loaded.warnings.iter().any(|one| one.message.contains("password stands here"));
+        assert_eq!(warned, form.contains("hunter2"), "{form}: {}", loaded.warnings);
+        if form.contains("prefix") {
+            assert_eq!((config.prefix.as_str(), config.prefetch, config.in_flight), ("eu", 64, 10));
+            let spool = loaded.config.spool.expect("a spool");
+            assert_eq!((spool.path.as_path(), spool.max), (Path::new("/etc/oust/spool.db"), 1 << 30));
+        }
     }
+    let (_, spool, _) = broker("queue: amqp://localhost\nspool: { path: /x/s.db, max: 2GiB }\n").expect("valid");
+    assert_eq!(spool, Some(SpoolAt { path: "/x/s.db".into(), max: 2 << 30 }));
+}
+
+#[test]
+fn a_broker_that_cannot_be_is_refused_and_its_password_not_repeated() {
+    let cases = [
+        ("queue: amqp:///hunter2\n", "names no host"),
+        ("queue: amqp://u:hunter2@h/v?x=1\n", "must end with the vhost"),
+        ("queue: ampq://u:hunter2@h\n", "not a broker's address"),
+        ("queue: rabbit\n", "must be embedded"),
+        ("queue: [a]\n", "must be text"),
+        ("queue: { password: { env: OUST_SHORT } }\n", "lacks url"),
+        ("queue: { url: 'amqp://localhost', ca: /no/such.pem }\n", "is no file"),
+        ("queue: { url: 'amqps://h', certificate: /dev/null }\n", "is no file"),
+        ("queue: { url: 'amqp://localhost', prefix: 'a b' }\n", "does not name queues"),
+        ("queue: { url: 'amqp://localhost', prefetch: 0 }\n", "whole number"),
+        ("queue: { url: 'amqp://localhost', heartbeat: 3 }\n", "unknown key"),
+        ("queue: { url: 'amqp://localhost', password: hunter2 }\n", "in clear"),
+        ("queue: amqp://localhost\nspool: { max: 1GiB }\n", "lacks path"),
+        ("queue: amqp://localhost\nspool: { path: s, max: 1 }\n", "must be a size"),
+        ("queue: amqp://localhost\nlimits: { max_body: 16MiB }\n", "max_body"),
+        ("queue: embedded\nspool: spool.db\n", "in front of a broker"),
+        ("spool: spool.db\n", "in front of a broker"),
+    ];
+    for (text, words) in cases {
+        let found = read(&with(text)).expect_err(text);
+        assert!(found.iter().any(|one| one.message.contains(words)), "{text}: {found}");
+        assert!(!format!("{found:?} {}", found.render(false)).contains("hunter2"), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_broker_beyond_this_machine_without_tls_is_warned_about() {
+    let (_, _, warnings) = broker("queue: amqp://mq.contoso.example\n").expect("valid");
+    assert!(warnings.iter().any(|one| one.message.contains("without TLS")), "{warnings}");
+    let (_, _, warnings) = broker("queue: amqp://127.0.0.1:5672\n").expect("valid");
+    assert!(!warnings.iter().any(|one| one.message.contains("TLS")), "{warnings}");
 }

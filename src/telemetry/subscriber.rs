@@ -88,8 +88,12 @@ pub fn install(config: &Config) -> Result<Guard, Error> {
 
 /// The subscriber, not installed.
 pub(super) fn build(config: &Config) -> Result<(impl Subscriber + Send + Sync + use<>, Guard), Error> {
-    let filter =
+    let mut filter =
         EnvFilter::try_new(&config.level).map_err(|source| Error::Level { level: config.level.clone(), source })?;
+    // What fails there is said by us, once; and what it says of every frame may be a password.
+    for silent in ["lapin=off", "amq_protocol=off", "async_rs=off", "tcp_stream=off"] {
+        filter = filter.add_directive(silent.parse().expect("a directive"));
+    }
     let lines: Option<Box<dyn Layer<Registry> + Send + Sync>> = match config.log {
         Log::Pretty => {
             let ansi = std::io::stderr().is_terminal();

@@ -118,6 +118,8 @@ fn each_outside_tool_is_known_to_few_modules() {
         ("comfy_table", &["cli"]),
         ("anyhow", &["config", "app", "cli"]),
         ("governor", &["http"]),
+        ("lapin", &["queue"]),
+        ("async_compat", &["queue"]),
     ];
     let mut wrong = Vec::new();
     for (module, path, code) in modules() {
@@ -181,4 +183,20 @@ fn every_code_an_operator_can_meet_is_in_the_readme() {
         }
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn the_broker_and_the_database_are_known_to_one_folder_each() {
+    let rules = [("lapin", "src/queue/amqp/"), ("async_compat", "src/queue/amqp/"), ("rusqlite", "src/store/sqlite/")];
+    let mut wrong = Vec::new();
+    for path in files(&source()) {
+        let text = fs::read_to_string(&path).expect("a text file");
+        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for (tool, folder) in rules {
+            if code.contains(&format!("{tool}::")) && !path.to_string_lossy().contains(folder) {
+                wrong.push(format!("{}: knows {tool}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -237,6 +237,19 @@ impl Site {
         Process::spawn(binary(&["serve"], self.dir.path()), &self.path("serve.log"))
     }
 
+    /// Starts `oust serve` with these roles only.
+    pub fn spawn_as(&self, roles: &str) -> Process {
+        Process::spawn(binary(&["serve", "--roles", roles], self.dir.path()), &self.path("serve.log"))
+    }
+
+    /// Writes other lines into the configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.path("oust.yaml");
+        let text = std::fs::read_to_string(&path).expect("a configuration");
+        assert!(text.contains(from), "{from} is not in\n{text}");
+        std::fs::write(&path, text.replace(from, to)).expect("written");
+    }
+
     /// Starts `oust serve`; it is ready.
     pub async fn serve(&self) -> Process {
         let mut process = self.spawn();

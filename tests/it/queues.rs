@@ -5,6 +5,7 @@ mod contract;
 mod hostile;
 mod spool;
 mod tls;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::support::broker::{self as rabbit, Behind};
+use crate::support::postgres::Place;
 
 /// Where a queue keeps its messages.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ enum Backend {
     /// In the store.
     Embedded,
     /// On the broker at this address.
-    Amqp(Config, Box<Behind>),
+    Amqp(Box<Config>, Box<Behind>),
 }
 
 /// A queue on a store of its own.
@@ -41,6 +43,8 @@ struct Stage {
     store: Arc<dyn Store>,
     queue: Arc<dyn Queue>,
     folder: TempDir,
+    /// The schema of a shared store.
+    place: Option<Place>,
 }
 
 impl Stage {
@@ -51,7 +55,23 @@ impl Stage {
     fn embedded() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Self::store_in(&folder);
-        Self { queue: Embedded::new(Arc::clone(&store)), backend: Backend::Embedded, store, folder }
+        Self { queue: Embedded::new(Arc::clone(&store)), backend: Backend::Embedded, store, folder, place: None }
+    }
+
+    async fn postgres() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::new().await;
+        let store: Arc<dyn Store> = place.open().await;
+        // Rows are claimed under a lease there.
+        let (me, renewed) = (store.begin_epoch().await.expect("a lease"), Arc::downgrade(&store));
+        tokio::spawn(async move {
+            while let Some(store) = renewed.upgrade() {
+                assert!(store.renew(me).await.expect("renewed"), "the lease lives");
+                drop(store);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        Self { queue: Embedded::new(Arc::clone(&store)), backend: Backend::Embedded, store, folder, place: Some(place) }
     }
 
     async fn amqp() -> Self {
@@ -64,7 +84,7 @@ impl Stage {
         let config = rabbit::config_at(url);
         let queue = worker(&config, &store).await;
         let behind = Behind::open(&config, url).await;
-        Self { queue, backend: Backend::Amqp(config, Box::new(behind)), store, folder }
+        Self { queue, backend: Backend::Amqp(Box::new(config), Box::new(behind)), store, folder, place: None }
     }
 
     /// The same queue for another process: over a broker another connection, in the store there is but one.

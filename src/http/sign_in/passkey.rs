@@ -114,8 +114,7 @@ impl Passkeys {
     /// # Errors
     /// The library refuses the account's names.
     pub fn begin_making(&self, account: &Account, known: &[Credential]) -> Result<Begun, Error> {
-        let exclude: Vec<_> =
-            known.iter().filter_map(|one| URL_SAFE_NO_PAD.decode(&one.id).ok()).map(Into::into).collect();
+        let exclude: Vec<_> = known.iter().filter_map(|one| URL_SAFE_NO_PAD.decode(&one.id).ok()).collect();
         let (options, state): (CreationChallengeResponse, PasskeyRegistration) = self
             .webauthn
             .start_passkey_registration(account.handle, account.id.as_str(), &account.display_name, Some(exclude))?;

@@ -92,35 +92,41 @@ impl Intake {
             }
             over.cancel();
             self.shelf.begin();
-            for channel in channels {
-                if timeout(CLOSE_WITHIN, channel.close(200, "rest".into())).await.is_err() {
+            for (channel, acks) in channels {
+                let closed = timeout(CLOSE_WITHIN, async {
+                    // What was settled need not come again.
+                    acks.flush().await;
+                    let _ = channel.close(200, "rest".into()).await;
+                });
+                if closed.await.is_err() {
                     return live.fail("the broker does not close a channel");
                 }
             }
         }
     }
 
-    async fn fetch(self: &Arc<Self>, live: &Arc<Live>, over: &CancellationToken) -> Result<[Channel; 2], lapin::Error> {
+    async fn fetch(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        over: &CancellationToken,
+    ) -> Result<Vec<(Channel, Acks)>, lapin::Error> {
         let generation = self.shelf.begin();
         let mut opened = Vec::with_capacity(2);
         for (name, prefetch) in [("signals", self.config.prefetch.max(1)), ("buried", BURIED_AT_ONCE)] {
             let channel = live.connection.create_channel().await?;
             let consumer = consume(&channel, &self.config.queue(name), prefetch, false).await?;
+            let acks = Acks::of(channel.clone(), Arc::clone(live));
             let pump = Pump {
                 intake: Arc::clone(self),
                 live: Arc::clone(live),
                 over: over.clone(),
-                acks: Acks::of(channel.clone(), Arc::clone(live)),
+                acks: acks.clone(),
                 generation,
             };
             tokio::spawn(pump.work(consumer));
-            opened.push(channel);
+            opened.push((channel, acks));
         }
-        let [buried, signals] = [opened.pop(), opened.pop()];
-        match (signals, buried) {
-            (Some(signals), Some(buried)) => Ok([signals, buried]),
-            _ => unreachable!("two were opened"),
-        }
+        Ok(opened)
     }
 
     /// How many signals lie on the broker, now and then.

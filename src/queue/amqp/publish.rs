@@ -30,9 +30,19 @@ pub(super) struct Outlet {
     channel: Channel,
     exchange: String,
     room: Arc<Semaphore>,
-    /// When the broker last confirmed anything.
-    progress: Mutex<Instant>,
+    progress: Mutex<Progress>,
 }
+
+/// When the broker last said anything, and when it last said yes (or the connection was made).
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    word: Instant,
+    yes: Instant,
+}
+
+/// A broker that says no for this long is asked over another connection: it keeps in mind for each that a queue was
+/// full, and may never think again when the limit itself was raised.
+const ASK_ANEW: Duration = Duration::from_secs(5);
 
 impl Outlet {
     /// Opens the channel. The exchange must be there already.
@@ -47,7 +57,7 @@ impl Outlet {
             channel,
             exchange: config.prefix.clone(),
             room: Arc::new(Semaphore::new(config.in_flight.clamp(1, Semaphore::MAX_PERMITS))),
-            progress: Mutex::new(Instant::now()),
+            progress: Mutex::new(Progress { word: Instant::now(), yes: Instant::now() }),
         })
     }
 
@@ -80,14 +90,27 @@ impl Outlet {
             confirmation = confirm => confirmation.map_err(|error| self.failed(&error))?,
             () = self.live.gone.cancelled() => return Err(Refusal::Gone(self.live.why())),
         };
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let now = Instant::now();
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.word = now;
+        let refused_since = progress.yes;
+        if confirmation.is_ack() {
+            progress.yes = now;
+        }
+        drop(progress);
         match confirmation {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(returned)) => {
                 let (exchange, key) = (&self.exchange, &returned.delivery.routing_key);
                 Err(Refusal::No(format!("nothing is bound to {exchange} for {key}; run `oust migrate`")))
             }
-            Confirmation::Nack(_) => Err(Refusal::No("the broker refuses messages: a queue is full".to_owned())),
+            Confirmation::Nack(_) => {
+                let why = "the broker refuses messages: a queue is full";
+                if now.duration_since(refused_since) > ASK_ANEW {
+                    self.live.fail(why);
+                }
+                Err(Refusal::No(why.to_owned()))
+            }
             Confirmation::NotRequested => Err(Refusal::Gone("the channel confirms nothing".to_owned())),
         }
     }
@@ -101,7 +124,7 @@ impl Outlet {
 
     /// Nothing was confirmed since `began`: it does not answer any more, although the connection looks alive.
     fn doubt(&self, began: Instant) {
-        let silent = *self.progress.lock().unwrap_or_else(PoisonError::into_inner) < began;
+        let silent = self.progress.lock().unwrap_or_else(PoisonError::into_inner).word < began;
         if silent && !self.is_blocked() {
             self.live.fail("the broker confirms nothing");
         }

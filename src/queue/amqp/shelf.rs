@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lapin::Channel;
 use lapin::options::BasicAckOptions;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::dial::{Live, words};
@@ -23,22 +23,33 @@ const AGAIN_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub(super) struct Acks {
     outstanding: Arc<Mutex<BTreeSet<u64>>>,
-    settled: mpsc::UnboundedSender<u64>,
+    told: mpsc::UnboundedSender<Told>,
+}
+
+#[derive(Debug)]
+enum Told {
+    Settled(u64),
+    /// Answered when everything before it was sent.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Acks {
     /// Acknowledges what is settled, until the channel is closed.
     pub(super) fn of(channel: Channel, live: Arc<Live>) -> Self {
         let outstanding: Arc<Mutex<BTreeSet<u64>>> = Arc::default();
-        let (settled, mut told) = mpsc::unbounded_channel();
+        let (told, mut inbox) = mpsc::unbounded_channel();
         let held = Arc::clone(&outstanding);
         tokio::spawn(async move {
-            let mut tags = Vec::new();
-            while told.recv_many(&mut tags, 1024).await > 0 {
-                let acks = {
-                    let mut outstanding = held.lock().unwrap_or_else(PoisonError::into_inner);
-                    plan(&mut outstanding, std::mem::take(&mut tags))
-                };
+            let mut told = Vec::new();
+            while inbox.recv_many(&mut told, 1024).await > 0 {
+                let (mut tags, mut flushes) = (Vec::with_capacity(told.len()), Vec::new());
+                for told in told.drain(..) {
+                    match told {
+                        Told::Settled(tag) => tags.push(tag),
+                        Told::Flush(reply) => flushes.push(reply),
+                    }
+                }
+                let acks = plan(&mut held.lock().unwrap_or_else(PoisonError::into_inner), tags);
                 for (tag, multiple) in acks {
                     if let Err(error) = channel.basic_ack(tag, BasicAckOptions { multiple }).await {
                         if channel.status().connected() {
@@ -47,9 +58,12 @@ impl Acks {
                         return;
                     }
                 }
+                for flush in flushes {
+                    let _ = flush.send(());
+                }
             }
         });
-        Self { outstanding, settled }
+        Self { outstanding, told }
     }
 
     /// A message came.
@@ -59,7 +73,15 @@ impl Acks {
 
     /// It is done with; a channel that is gone makes the broker give it out again.
     pub(super) fn settle(&self, tag: u64) {
-        let _ = self.settled.send(tag);
+        let _ = self.told.send(Told::Settled(tag));
+    }
+
+    /// Resolves when what was settled before is acknowledged, or cannot be any more.
+    pub(super) async fn flush(&self) {
+        let (reply, flushed) = oneshot::channel();
+        if self.told.send(Told::Flush(reply)).is_ok() {
+            let _ = flushed.await;
+        }
     }
 }
 

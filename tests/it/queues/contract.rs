@@ -16,6 +16,13 @@ macro_rules! over_every_backend {
             })+
         }
 
+        mod embedded_on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Stage::postgres().await).await;
+            })+
+        }
+
         mod amqp {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {

@@ -115,7 +115,8 @@ async fn a_full_spool_refuses_and_says_so() {
     assert!(!condition.ok && condition.detail.contains("full"), "{condition:?}");
     proxy.resume();
     assert_eq!(drained(&stage, taken).await, (1..=taken).collect::<Vec<_>>());
-    until("it to be well", || queue.condition().ok).await;
+    until("it to be empty", || queue.condition().spooled == 0).await;
+    assert!(queue.condition().ok);
     accept(&*queue, one(100)).await;
     stage.end().await;
 }
