@@ -6,6 +6,7 @@
 
 mod browser;
 mod decide;
+mod enrol;
 mod keys;
 mod oidc;
 mod page;
@@ -69,15 +70,15 @@ pub fn routes(sign_in: &SignIn) -> Routes {
         .route(get(), "/console/sign-in/oidc/callback", Public, oidc::landed, s())
         .route(post(), "/console/sign-in/oidc/callback", Public, oidc::finish, s())
         .route(get(), "/console/enrol/{token}", Public, page::enrol, s())
-        .route(post(), "/console/enrol/{token}/begin", Public, keys::enrol_begin, s())
-        .route(post(), "/console/enrol/{token}/finish", Public, keys::enrol_finish, s())
+        .route(post(), "/console/enrol/{token}/begin", Public, enrol::enrol_begin, s())
+        .route(post(), "/console/enrol/{token}/finish", Public, enrol::enrol_finish, s())
         .route(get(), "/console/session", viewer, page::session, s())
         .route(post(), "/console/sign-out", viewer, page::sign_out, s())
         .route(post(), "/console/sign-out-everywhere", viewer, page::sign_out_everywhere, s())
-        .route(get(), "/console/passkeys", viewer, keys::list, s())
-        .route(post(), "/console/passkeys/begin", viewer, keys::add_begin, s())
-        .route(post(), "/console/passkeys/finish", viewer, keys::add_finish, s())
-        .route(post(), "/console/passkeys/{id}/remove", viewer, keys::remove, s())
+        .route(get(), "/console/passkeys", viewer, enrol::list, s())
+        .route(post(), "/console/passkeys/begin", viewer, enrol::add_begin, s())
+        .route(post(), "/console/passkeys/finish", viewer, enrol::add_finish, s())
+        .route(post(), "/console/passkeys/{id}/remove", viewer, enrol::remove, s())
         .route(post(), "/console/prove/begin", viewer, keys::prove_begin, s())
         .route(post(), "/console/prove/finish", viewer, keys::prove_finish, s())
         .route(post(), "/console/prove/oidc", viewer, oidc::prove, s())

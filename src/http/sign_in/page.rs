@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::browser;
-use super::keys::invitation;
+use super::enrol::invitation;
 use super::session::{Id, SignedIn};
 use super::state::{SignIn, actor, audit, failed};
 use crate::http::Problem;
