@@ -44,7 +44,7 @@ struct Stage {
     queue: Arc<dyn Queue>,
     folder: TempDir,
     /// The schema of a shared store.
-    place: Option<Place>,
+    _place: Option<Place>,
 }
 
 impl Stage {
@@ -55,7 +55,7 @@ impl Stage {
     fn embedded() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Self::store_in(&folder);
-        Self { queue: Embedded::new(Arc::clone(&store)), backend: Backend::Embedded, store, folder, place: None }
+        Self { queue: Embedded::new(Arc::clone(&store)), backend: Backend::Embedded, store, folder, _place: None }
     }
 
     async fn postgres() -> Self {
@@ -71,7 +71,13 @@ impl Stage {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
-        Self { queue: Embedded::new(Arc::clone(&store)), backend: Backend::Embedded, store, folder, place: Some(place) }
+        Self {
+            queue: Embedded::new(Arc::clone(&store)),
+            backend: Backend::Embedded,
+            store,
+            folder,
+            _place: Some(place),
+        }
     }
 
     async fn amqp() -> Self {
@@ -84,7 +90,7 @@ impl Stage {
         let config = rabbit::config_at(url);
         let queue = worker(&config, &store).await;
         let behind = Behind::open(&config, url).await;
-        Self { queue, backend: Backend::Amqp(Box::new(config), Box::new(behind)), store, folder, place: None }
+        Self { queue, backend: Backend::Amqp(Box::new(config), Box::new(behind)), store, folder, _place: None }
     }
 
     /// The same queue for another process: over a broker another connection, in the store there is but one.
