@@ -89,8 +89,12 @@ impl<'a> Reader<'a> {
 
     /// Everything found. Lines that hold a secret are not shown.
     pub fn into_found(mut self) -> Vec<Diagnostic> {
+        // Looked for in the whole line: what is shown of a long one may end within the secret.
+        let holds = |line: &str| self.hidden.iter().any(|secret| line.contains(secret));
+        let lines: Vec<usize> =
+            (1..).zip(self.text.lines()).filter(|(_, line)| holds(line)).map(|(at, _)| at).collect();
         for one in &mut self.found {
-            if self.hidden.iter().any(|secret| one.source_line.contains(secret)) {
+            if lines.contains(&one.line) && !one.source_line.is_empty() || holds(&one.source_line) {
                 one.source_line = String::from("(not shown: it holds a secret)");
                 one.span = (0, 0);
             }

@@ -5,6 +5,7 @@ mod reviewers;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::store::postgres::Tls;
 
 const WHSEC: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
@@ -223,6 +224,58 @@ fn the_store_alone_can_be_found_in_a_file_with_other_mistakes() {
     assert_eq!(found.to_string(), folder.path().join("state/x.db").display().to_string());
     std::fs::write(&file, "store: mysql://x\n").expect("written");
     assert!(matches!(store_of(&file, &options()), Err(Error::Wrong { .. })));
+}
+
+#[test]
+fn a_shared_store_is_a_url_a_secret_or_a_mapping() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, ca) = (folder.path().join("oust.yaml"), folder.path().join("ca.pem"));
+    std::fs::write(folder.path().join("password"), "hunter2\n").expect("written");
+    std::fs::write(&ca, "PEM").expect("written");
+    let environment = Environment::of([("DATABASE", "postgresql://oust:hunter2@db.contoso.example/cases")]);
+    let options = Options { environment, ..options() };
+    let found = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        match store_of(&file, &options).expect(text) {
+            StoreAt::Postgres(config) => config,
+            other => panic!("{text}: {other:?}"),
+        }
+    };
+    let inline = found("store: postgres://oust:hunter2@db.contoso.example:6432/cases?sslmode=require\n");
+    assert_eq!((inline.tls, inline.has_password(), inline.pool), (Tls::Require, true, 16));
+    assert_eq!(StoreAt::Postgres(inline.clone()).to_string(), "cases at db.contoso.example:6432");
+    assert!(!format!("{inline:?}").contains("hunter2"));
+    let secret = found("store: { env: DATABASE }\n");
+    assert_eq!((secret.tls, secret.has_password()), (Tls::Verify, true));
+    let url = "url: postgres://oust@db.contoso.example/cases";
+    let apart = found(&format!("store: {{ {url}, password: {{ file: password }}, ca: ca.pem, pool: 40 }}\n"));
+    assert_eq!((apart.has_password(), apart.ca.as_deref(), apart.pool), (true, Some(ca.as_path()), 40));
+}
+
+#[test]
+fn a_password_in_the_file_is_warned_about_and_never_shown() {
+    let text = with("store: postgres://oust:hunter2@127.0.0.1/cases\n");
+    let Loaded { warnings, .. } = read(&text).expect("it works");
+    assert!(warnings.iter().any(|one| one.message.contains("stands here in clear")), "{warnings}");
+    assert!(!warnings.render(false).contains("hunter2"), "{warnings}");
+    let long = format!("store: postgres://oust:hunter2@127.0.0.1/cases?application_name={}\n", "x".repeat(500));
+    let Loaded { warnings, .. } = read(&with(&long)).expect("it works");
+    assert!(!warnings.render(false).contains("hunter2"), "a long line is cut, and hidden all the same: {warnings}");
+    for (store, words) in [
+        ("store: postgres://oust:hunter2@127.0.0.1\n", "names no database"),
+        ("store: postgres://oust:hunter2@127.0.0.1/d?sslmode=perhaps\n", "sslmode must be"),
+        ("store: mysql://oust:hunter2@127.0.0.1/d\n", "store must be"),
+        ("store: { url: 'postgres://oust:hunter2@127.0.0.1/d', pool: 0 }\n", "pool must be"),
+        ("store: { url: 'postgres://oust:hunter2@127.0.0.1/d', ca: nowhere.pem }\n", "is not a file"),
+        ("store: { url: 'postgres://oust:hunter2@127.0.0.1/d', password: { env: NOWHERE } }\n", "is not set"),
+        ("store: { url: 'sqlite:x.db', pool: 3 }\n", "has no password, ca or pool"),
+        ("store: { url: 'postgres://oust:hunter2@127.0.0.1/d', colour: red }\n", "unknown key"),
+        ("store: [1]\n", "must be text"),
+    ] {
+        let found = read(&with(store)).expect_err(store);
+        assert!(found.iter().any(|one| one.message.contains(words)), "{store}: {found}");
+        assert!(!found.render(false).contains("hunter2"), "{store}: {found}");
+    }
 }
 
 fn broker(more: &str) -> Result<(QueueAt, Option<SpoolAt>, Diagnostics), Diagnostics> {

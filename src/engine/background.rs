@@ -136,7 +136,8 @@ async fn queue(inner: Arc<Inner>) {
         };
         let Ok(room) = room else { return };
         drop(room);
-        if inner.era().ended.is_cancelled() {
+        let era = inner.era();
+        if era.ended.is_cancelled() {
             // Nothing may be taken in before there is a lease again.
             tokio::select! {
                 () = inner.begun.notified() => {}
@@ -148,6 +149,8 @@ async fn queue(inner: Arc<Inner>) {
         let free = inner.lane_room.available_permits().clamp(1, MANY as usize);
         let claims = tokio::select! {
             claims = inner.queue.claim(free) => claims,
+            // The queue rests without a lease, until it is asked again.
+            () = era.ended.cancelled() => continue,
             () = inner.stop.cancelled() => return,
         };
         if inner.is_dead() {

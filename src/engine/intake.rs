@@ -139,14 +139,14 @@ impl Inner {
         let identity = Identity { tenant: held.signal.tenant.clone(), object_id };
         match self.arrange(held) {
             Ok(incoming) => self.tell(&identity, Message::Signal(Box::new(incoming)), room),
-            Err((held, choice)) => self.unchosen(held, &choice).await,
+            Err(unchosen) => self.unchosen(unchosen.0, &unchosen.1).await,
         }
     }
 
     /// With the playbook this worker's folder chooses; the signal back, if it chooses none.
-    pub(super) fn arrange(&self, held: Held) -> Result<Incoming, (Held, Choice)> {
+    pub(super) fn arrange(&self, held: Held) -> Result<Incoming, Box<(Held, Choice)>> {
         let choice = lock(&self.playbooks).catalog().choose(&held.signal);
-        let Some(entry) = &choice.entry else { return Err((held, choice)) };
+        let Some(entry) = &choice.entry else { return Err(Box::new((held, choice))) };
         let plan = match lock(&self.plans).get(&entry.pinned.hash) {
             Some(plan) => Arc::clone(plan),
             None => Arc::new(entry.plan.clone()),

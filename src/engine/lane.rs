@@ -369,17 +369,24 @@ impl Lane {
     /// A redelivery joins its signal and starts nothing, but makes an unfinished one continue (contract §13.1).
     async fn take_signal(&mut self, incoming: Incoming, turn: &mut Turn) -> Result<(), Gone> {
         let Incoming { origin, signal, arrival, also_matched } = incoming;
+        // A sender's repetition has the same id over a broker; in one turn it is the same row.
+        let is_here = turn.signals.iter().any(|row| row.signal.id == signal.id);
         match origin {
             Origin::Queue(claim) => {
                 turn.ops.extend(claim.take_off());
                 turn.claims.push(*claim);
-                turn.fresh.insert(signal.id);
+                if !is_here {
+                    turn.fresh.insert(signal.id);
+                }
             }
             Origin::Forwarded(id) => turn.ops.push(Op::DropForwarded(id)),
             Origin::Waiting(asking) => {
                 turn.ops.push(Op::DropWaiting(asking.id));
                 turn.asking.push(asking);
             }
+        }
+        if is_here {
+            return Ok(());
         }
         let content = signal.finding.content.clone();
         let same = |row: &SignalRow| row.signal.source == signal.source && row.signal.finding.content == content;
@@ -411,9 +418,9 @@ impl Lane {
             let held = Held { origin: Origin::Forwarded(signal.id), signal, attempt: 0 };
             match self.inner.arrange(held) {
                 Ok(incoming) => self.take_signal(incoming, turn).await?,
-                Err((held, choice)) => {
+                Err(unchosen) => {
                     let inner = Arc::clone(&self.inner);
-                    self.inner.tasks.spawn(async move { inner.unchosen(held, &choice).await });
+                    self.inner.tasks.spawn(async move { inner.unchosen(unchosen.0, &unchosen.1).await });
                 }
             }
         }

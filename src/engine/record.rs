@@ -119,7 +119,8 @@ impl Lane {
         let known = self.person_doc();
         let same_doc = known.is_some_and(|doc| *doc == person.doc);
         let same_row = self.row().is_some_and(|last| last.owned == row.owned && (busy || *last == row));
-        if output.is_empty() && turn.ops.is_empty() && turn.seals.is_empty() && same_doc && same_row {
+        let brings = !turn.signals.is_empty() || !turn.ops.is_empty() || !turn.seals.is_empty();
+        if output.is_empty() && !brings && same_doc && same_row {
             return None;
         }
         let mut ops = turn.ops.clone();

@@ -1,5 +1,7 @@
 //! The one integration binary.
 
+mod chaos;
+
 mod cli;
 
 mod engine;

@@ -68,7 +68,7 @@ async fn a_worker_that_never_was_is_fenced_as_well() {
 async fn many_workers_never_claim_one_person_twice() {
     let place = Place::new().await;
     let stores = [place.open().await, place.open().await, place.open().await];
-    let due = |number: u128| PersonRow { due_at: Some(at(0)), urgent: number % 7 == 0, ..person_row(number) };
+    let due = |number: u128| PersonRow { due_at: Some(at(0)), urgent: number.is_multiple_of(7), ..person_row(number) };
     let ops = (1..=120).map(|number| Op::PutPerson(Box::new(due(number)))).collect();
     stores[0].commit(Lane::Other, Batch { expect: None, ops }).await.expect("commits");
     let taken = AtomicUsize::new(0);
@@ -161,8 +161,7 @@ async fn of_many_first_rows_of_a_person_one_is_written() {
 async fn of_many_writers_of_one_revision_one_wins() {
     let place = Place::new().await;
     let stores = [place.open().await, place.open().await];
-    let mut revision = 0;
-    for _ in 0..5 {
+    for revision in 0..5 {
         let writers = (0..8usize).map(|number| {
             let expect = Some(Expect { identity: person(1), revision, epoch: None });
             let ops = vec![Op::PutPerson(Box::new(person_row(1)))];
@@ -170,7 +169,6 @@ async fn of_many_writers_of_one_revision_one_wins() {
         });
         let results = join_all(writers).await;
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
-        revision += 1;
     }
     assert_eq!(stores[0].person(&person(1)).await.expect("reads").expect("a row").revision, 5);
 }
@@ -434,4 +432,44 @@ async fn many_that_migrate_at_once_make_one_set_of_tables() {
     for store in opened {
         assert_eq!(store.figures(at(0)).await.expect("counts").queue_depth, 0);
     }
+}
+
+/// The authority of the server of tests; another one lies beside it.
+fn authority() -> std::path::PathBuf {
+    let environment = oust::config::Environment::of_process();
+    let named = environment.get("OUST_TEST_POSTGRES_CA").map(std::path::PathBuf::from);
+    named.expect("OUST_TEST_POSTGRES_CA names the authority of the server: `eval \"$(tests/servers postgres)\"`")
+}
+
+#[tokio::test]
+async fn the_server_is_who_its_certificate_says_or_nothing_is_sent() {
+    let place = Place::new().await;
+    let open = async |change: &dyn Fn(&mut Config), url: String| {
+        let mut config = Config::parse(&url).expect("a URL");
+        change(&mut config);
+        Postgres::open(&config, Access::Write).await
+    };
+    let with = |mode: &str| place.url.replace("sslmode=disable", &format!("sslmode={mode}"));
+    let trusting = |config: &mut Config| config.ca = Some(authority());
+    let encrypted = async || {
+        let query =
+            "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = $1";
+        let row = place.sql().await.query_one(query, &[&place.schema]).await.expect("asks");
+        row.get::<_, Option<bool>>(0)
+    };
+    for (mode, change) in [("require", &(|_: &mut Config| ()) as &dyn Fn(&mut Config)), ("verify-full", &trusting)] {
+        let store = open(change, with(mode)).await.expect("opens");
+        assert_eq!(store.figures(at(0)).await.expect("counts").queue_depth, 0);
+        assert_eq!(encrypted().await, Some(true), "{mode}");
+    }
+    let refused = async |change: &dyn Fn(&mut Config), url: String| match open(change, url).await {
+        Err(Error::Unusable(text)) => assert!(text.contains("check sslmode, and `ca`"), "{text}"),
+        other => panic!("{other:?}"),
+    };
+    refused(&|_| (), with("verify-full")).await;
+    refused(&|config| config.ca = Some(authority().with_file_name("other.pem")), with("verify-full")).await;
+    refused(&|config| config.ca = Some(authority().with_file_name("other.pem")), with("require")).await;
+    refused(&trusting, with("verify-full").replace("@127.0.0.1:", "@localhost:")).await;
+    let no_pem = open(&|config| config.ca = Some(authority().with_file_name("password")), with("verify-full")).await;
+    assert!(matches!(&no_pem, Err(Error::Unusable(text)) if text.contains("no authority's certificate")), "{no_pem:?}");
 }

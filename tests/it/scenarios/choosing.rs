@@ -2,8 +2,13 @@
 
 use jiff::SignedDuration;
 use oust::domain::task::{Kind, Verdict};
+use oust::domain::{DeliveryId, Signal, SignalId};
+use oust::queue::Queue;
+use oust::sources::{self, microsoft};
+use oust::store::Acceptance;
 use oust::twin::{Fault, Plan, Plant, Special};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{RESET, app, app_with, open, outcome, playbook, the, vote};
 use crate::support::{App, Setup};
@@ -153,4 +158,47 @@ async fn a_covered_signal_with_a_new_playbook_starts_it_without_another_revoke()
     let case = &app.cases().await[0];
     assert_eq!(case.detail["playbooks"], json!(["impossible-travel", "token-theft"]));
     assert_eq!(open(&app, Kind::Approval).await.len(), 1, "the open reset is joined, not asked for twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_signal_that_came_twice_at_once_is_taken_in_once_and_not_lost() {
+    let app = app().await;
+    let ada = app.twin.special(Special::Ada);
+    // Before anybody looks, as a sender's repetition lies on a broker: two messages, one id.
+    let given = {
+        let context = sources::Context {
+            entra_tenant_id: oust::twin::Config::default().tenant_id,
+            arm_allow: Vec::new(),
+            now: app.clock.now(),
+        };
+        let body = app.detection(ada, "anomalousToken", SignedDuration::from_mins(10)).to_string();
+        microsoft::parse(body.as_bytes(), &context).expect("a detection").findings
+    };
+    let delivery = DeliveryId::new(Uuid::now_v7());
+    let signal = Signal {
+        id: SignalId::new(Uuid::now_v7()),
+        delivery,
+        source: "sentinel".into(),
+        tenant: crate::support::TENANT.parse().expect("a name"),
+        received_at: app.clock.now(),
+        traceparent: None,
+        finding: given[0].clone(),
+    };
+    let acceptance = Acceptance {
+        delivery,
+        source: "sentinel".into(),
+        tenant: signal.tenant.clone(),
+        received_at: signal.received_at,
+        webhook_id: None,
+        body: bytes::Bytes::new(),
+        body_hash: String::new(),
+        signals: vec![signal.clone(), signal.clone(), signal.clone()],
+        buried: None,
+        answer: json!({}),
+    };
+    app.queue.accept(acceptance).await.expect("durable");
+    app.idle().await;
+    assert_eq!(outcome(&app, signal.id).await["word"], "act");
+    assert_eq!(app.count("revokeSignInSessions", ada).applied, 1);
+    assert_eq!(app.cases().await[0].signals, 1);
 }

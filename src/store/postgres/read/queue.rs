@@ -32,11 +32,15 @@ pub(in super::super) async fn queued(
         Some(me) => {
             let (fresh, again): (&[Param<'_>], &[Param<'_>]) =
                 (&[&after, &me.0, &limit], &[&now_micros, &me.0, &limit]);
-            (rows(pool, "queue", sql::CLAIM_FRESH, fresh).await?, rows(pool, "queue", sql::CLAIM_AGAIN, again).await?)
+            let (fresh, again) =
+                (rows(pool, "queue", sql::CLAIM_FRESH, fresh), rows(pool, "queue", sql::CLAIM_AGAIN, again));
+            tokio::try_join!(fresh, again)?
         }
         None => {
             let (fresh, again): (&[Param<'_>], &[Param<'_>]) = (&[&after, &limit], &[&now_micros, &limit]);
-            (rows(pool, "queue", sql::QUEUED_FRESH, fresh).await?, rows(pool, "queue", sql::QUEUED_AGAIN, again).await?)
+            let (fresh, again) =
+                (rows(pool, "queue", sql::QUEUED_FRESH, fresh), rows(pool, "queue", sql::QUEUED_AGAIN, again));
+            tokio::try_join!(fresh, again)?
         }
     };
     let (fresh, again) = (collect(&fresh, queue_row)?, collect(&again, queue_row)?);
