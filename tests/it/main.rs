@@ -2,6 +2,8 @@
 
 mod cli;
 
+mod console;
+
 mod engine;
 
 mod floors;
