@@ -77,6 +77,9 @@ for (const colorScheme of ['light', 'dark']) {
       });
       if (wide) problems.push(`${at}: wider than the screen: ${wide}`);
       if (size === 'narrow') continue;
+      if (PICTURED.has(name) || only.length) await page.screenshot({ path: path.join(out, `${name}-${size}-${colorScheme}.png`), fullPage: true });
+      // Each size and each scheme once.
+      if ((size === 'phone') !== (colorScheme === 'dark')) continue;
       await page.evaluate(axe);
       const result = await page.evaluate(() => globalThis.axe.run(document, {
         runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
@@ -86,7 +89,6 @@ for (const colorScheme of ['light', 'dark']) {
         const line = `${at}: ${violation.impact} ${violation.id}: ${violation.nodes[0].html.slice(0, 140)} ${violation.nodes[0].failureSummary?.split('\n')[1] ?? ''}`;
         if (bad) problems.push(line); else console.log(`note: ${line}`);
       }
-      if (PICTURED.has(name) || only.length) await page.screenshot({ path: path.join(out, `${name}-${size}-${colorScheme}.png`), fullPage: true });
     }
   }
   await context.close();

@@ -103,8 +103,9 @@ fn homes(shots: &mut Vec<Shot>) {
     shots.push(shot("home-nothing-found", &HomePage { shell: &shell(Section::Home), view: &none }));
     let failed = HomeView { failed: Some("The store does not answer.".into()), ..empty };
     shots.push(shot("home-failed", &HomePage { shell: &shell(Section::Home), view: &failed }));
-    let rows = hostile().iter().map(|(name, upn)| CaseLine::of(&case(0, "contained"), &known(name, upn), &[reset(1)], now()));
-    let view = HomeView::of(HomeFilter::default(), rows.collect(), None, &tenants, false);
+    let line = |(name, upn): &(String, String)| CaseLine::of(&case(0, "contained"), &known(name, upn), &[reset(1)], now());
+    let rows = hostile().iter().map(line).collect();
+    let view = HomeView::of(HomeFilter::default(), rows, None, &tenants, false);
     shots.push(shot("home-hostile", &HomePage { shell: &shell(Section::Home), view: &view }));
     let full = (0..50).map(|n| CaseLine::of(&case(n, "contained"), &ADA_KNOWN, &[reset(n)], now())).collect();
     let view = HomeView::of(HomeFilter::default(), full, Some("more"), &tenants, false);
