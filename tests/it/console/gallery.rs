@@ -11,7 +11,9 @@ use oust::http::console::view::evidence::Known;
 use oust::http::console::view::home::{CaseLine, HomeFilter, HomePage, HomeView};
 use oust::http::console::view::overview::{OverviewFacts, OverviewPage, OverviewView, SourceFacts};
 use oust::http::console::view::playbooks::{PlaybookCard, PlaybooksPage, PlaybooksView};
-use oust::http::console::view::settings::{PasskeyLine, ReviewerFacts, ReviewerLine, SettingsPage, SettingsView, TenantLine};
+use oust::http::console::view::settings::{
+    PasskeyLine, ReviewerFacts, ReviewerLine, SettingsPage, SettingsView, TenantLine,
+};
 use oust::http::console::view::sign_in::{EnrolPage, EnrolState, EnrolView, SignInPage, SignInView};
 use oust::http::console::view::task::{TaskPage, TaskView};
 use oust::http::console::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
@@ -82,16 +84,27 @@ fn hostile() -> Vec<(String, String)> {
 fn homes(shots: &mut Vec<Shot>) {
     let tenants = ["contoso".to_owned(), "fabrikam".to_owned()];
     let bare = Known::default();
-    let states = ["contained", "open", "revoke_accepted", "not_contained", "not_contained_guest", "parked", "password_unchanged"];
+    let states = [
+        "contained",
+        "open",
+        "revoke_accepted",
+        "not_contained",
+        "not_contained_guest",
+        "parked",
+        "password_unchanged",
+    ];
     let mut rows: Vec<CaseLine> = states
         .iter()
         .zip(0..)
-        .map(|(state, n)| CaseLine::of(&case(n, state), if n % 3 == 2 { &bare } else { &ADA_KNOWN }, &[reset(n)], now()))
+        .map(|(state, n)| {
+            CaseLine::of(&case(n, state), if n % 3 == 2 { &bare } else { &ADA_KNOWN }, &[reset(n)], now())
+        })
         .collect();
     rows[0].task = None;
     let view = HomeView::of(HomeFilter::default(), rows, Some("cursor="), &tenants, false);
     shots.push(shot("home", &HomePage { shell: &shell(Section::Home), view: &view }));
-    let paused = shell(Section::Home).paused("operator:root", Some("change freeze until 16:00"), at("2026-11-22T13:58:00Z"));
+    let paused =
+        shell(Section::Home).paused("operator:root", Some("change freeze until 16:00"), at("2026-11-22T13:58:00Z"));
     let paused = Shell { shadow: true, demo: true, ..paused };
     shots.push(shot("home-paused-shadow", &HomePage { shell: &paused, view: &view }));
     let empty = HomeView::of(HomeFilter::default(), Vec::new(), None, &tenants, false);
@@ -103,7 +116,8 @@ fn homes(shots: &mut Vec<Shot>) {
     shots.push(shot("home-nothing-found", &HomePage { shell: &shell(Section::Home), view: &none }));
     let failed = HomeView { failed: Some("The store does not answer.".into()), ..empty };
     shots.push(shot("home-failed", &HomePage { shell: &shell(Section::Home), view: &failed }));
-    let line = |(name, upn): &(String, String)| CaseLine::of(&case(0, "contained"), &known(name, upn), &[reset(1)], now());
+    let line =
+        |(name, upn): &(String, String)| CaseLine::of(&case(0, "contained"), &known(name, upn), &[reset(1)], now());
     let rows = hostile().iter().map(line).collect();
     let view = HomeView::of(HomeFilter::default(), rows, None, &tenants, false);
     shots.push(shot("home-hostile", &HomePage { shell: &shell(Section::Home), view: &view }));
@@ -125,7 +139,10 @@ fn tasks(shots: &mut Vec<Shot>) {
     release.policy.decide_within = None;
     let soft = sample::task(5, Kind::Approval, vec![sample::row("disable_inbox_rules", false, Progress::Waiting)]);
     let sealed = sealed_task();
-    let unknown = sample::approved(Progress::Unknown { at: now(), fence: 1, sealed: true }, State::Unknown { at: now(), step: "reset_password".into() });
+    let unknown = sample::approved(
+        Progress::Unknown { at: now(), fence: 1, sealed: true },
+        State::Unknown { at: now(), step: "reset_password".into() },
+    );
     let rows = [&manual, &reset(1), &release, &soft, &sealed, &unknown].map(line).into();
     let view = TasksView::of(rows, Shown::Open, Some("x"), "");
     assert!(view.rows[0].mine_waits, "one's own waiting password comes first");
@@ -134,7 +151,8 @@ fn tasks(shots: &mut Vec<Shot>) {
     shots.push(shot("tasks-empty", &TasksPage { shell: &shell(Section::Tasks), view: &empty }));
     let failed = TasksView { failed: Some("The store does not answer.".into()), ..empty };
     shots.push(shot("tasks-failed", &TasksPage { shell: &shell(Section::Tasks), view: &failed }));
-    let full = (0..50).map(|n| line(&sample::task(n, Kind::Approval, vec![sample::row("dismiss_risk", false, Progress::Waiting)])));
+    let full = (0..50)
+        .map(|n| line(&sample::task(n, Kind::Approval, vec![sample::row("dismiss_risk", false, Progress::Waiting)])));
     let view = TasksView::of(full.collect(), Shown::All, None, "x");
     shots.push(shot("tasks-full", &TasksPage { shell: &shell(Section::Tasks), view: &view }));
 }
@@ -168,25 +186,55 @@ fn task_states(shots: &mut Vec<Shot>) {
         ("task-approved", sample::approved(Progress::Waiting, State::Approved { at: when, by: by(), execute_by })),
         ("task-denied", plain(denied)),
         ("task-expired", plain(State::Expired { at: when })),
-        ("task-cancelled", plain(State::Cancelled { at: when, by: "precondition".into(), reason: "the account was disabled".into() })),
+        (
+            "task-cancelled",
+            plain(State::Cancelled { at: when, by: "precondition".into(), reason: "the account was disabled".into() }),
+        ),
         ("task-revoked", skipped(State::Revoked { at: when, by: by(), reason: "she called back".into() })),
         ("task-lapsed", skipped(State::Lapsed { at: when })),
-        ("task-claimed", sample::approved(Progress::Claimed { at: when, fence: 1, sealed: true }, State::Claimed { at: when, step: step(), fence: 1 })),
+        (
+            "task-claimed",
+            sample::approved(
+                Progress::Claimed { at: when, fence: 1, sealed: true },
+                State::Claimed { at: when, step: step(), fence: 1 },
+            ),
+        ),
         ("task-executed", sample::approved(Progress::Executed { at: when }, State::Executed { at: when, by: by() })),
-        ("task-failed", sample::approved(failure(), State::Failed { at: when, reason: "the service said no".into(), may_retry: true })),
-        ("task-unknown", sample::approved(Progress::Unknown { at: when, fence: 1, sealed: true }, State::Unknown { at: when, step: step() })),
+        (
+            "task-failed",
+            sample::approved(
+                failure(),
+                State::Failed { at: when, reason: "the service said no".into(), may_retry: true },
+            ),
+        ),
+        (
+            "task-unknown",
+            sample::approved(
+                Progress::Unknown { at: when, fence: 1, sealed: true },
+                State::Unknown { at: when, step: step() },
+            ),
+        ),
         ("task-sealed", sealed_task()),
         ("task-revealed", sample::approved(Progress::Revealed { at: when }, State::Revealed { at: when })),
-        ("task-reveal_expired", sample::approved(Progress::RevealExpired { at: when }, State::RevealExpired { at: when })),
+        (
+            "task-reveal_expired",
+            sample::approved(Progress::RevealExpired { at: when }, State::RevealExpired { at: when }),
+        ),
     ];
     for (name, mut task) in all {
         // Alan did not vote: what he may do is what the state allows.
-        let me = if matches!(name, "task-pending" | "task-escalated" | "task-approved" | "task-failed") { ("alan", 3, Role::Approver) } else { ("grace", 2, Role::Approver) };
+        let me = if matches!(name, "task-pending" | "task-escalated" | "task-approved" | "task-failed") {
+            ("alan", 3, Role::Approver)
+        } else {
+            ("grace", 2, Role::Approver)
+        };
         if name == "task-failed" {
             task.rows[0].progress = Progress::Waiting;
         }
         push_task(shots, name, &task, Some(me));
     }
+    let waiting = sample::approved(Progress::Waiting, State::Approved { at: when, by: by(), execute_by });
+    push_task(shots, "task-approved-mine", &waiting, Some(("grace", 2, Role::Approver)));
     push_task(shots, "task-sealed-other", &sealed_task(), Some(("alan", 3, Role::Approver)));
 }
 
@@ -208,15 +256,20 @@ fn task_kinds(shots: &mut Vec<Shot>) {
     push_task(shots, "task-manual", &manual, GRACE);
     let mut release = sample::task(4, Kind::Release, Vec::new());
     (release.title, release.identity) = ("Release parked revocations in contoso".into(), None);
-    release.instructions = Some("More people than guards.blast_radius allows (500 per 10 min): 412 people wait.".into());
+    release.instructions =
+        Some("More people than guards.blast_radius allows (500 per 10 min): 412 people wait.".into());
     push_task(shots, "task-release", &release, GRACE);
     let mut held = sample::task(5, Kind::Held, Vec::new());
     (held.title, held.identity) = ("Somebody is at risk, but nobody can be named".into(), None);
     held.instructions = Some("The alert named \u{202E}<b>ADMINISTRATOR</b>, which is no person.".into());
     push_task(shots, "task-held", &held, GRACE);
-    let mut undecided = sample::task(6, Kind::Undecided, vec![sample::row("disable_inbox_rules", false, Progress::Waiting)]);
+    let mut undecided =
+        sample::task(6, Kind::Undecided, vec![sample::row("disable_inbox_rules", false, Progress::Waiting)]);
     undecided.title = "Could not decide disable_inbox_rules: run or skip".into();
-    undecided.instructions = Some("Could not decide: collect.read_inbox_rules is missing; run or skip. Approve runs the step, deny skips it.".into());
+    undecided.instructions = Some(
+        "Could not decide: collect.read_inbox_rules is missing; run or skip. Approve runs the step, deny skips it."
+            .into(),
+    );
     push_task(shots, "task-undecided", &undecided, GRACE);
     let names = names();
     for (name, (who, upn)) in ["task-hostile", "task-hostile-rtl", "task-hostile-long"].into_iter().zip(hostile()) {
@@ -229,7 +282,13 @@ fn task_kinds(shots: &mut Vec<Shot>) {
     }
 }
 
-fn push_case(shots: &mut Vec<Shot>, name: &'static str, state: &str, upn: (&str, &str), change: impl Fn(&mut oust::store::CaseRow)) {
+fn push_case(
+    shots: &mut Vec<Shot>,
+    name: &'static str,
+    state: &str,
+    upn: (&str, &str),
+    change: impl Fn(&mut oust::store::CaseRow),
+) {
     let (me, names) = (reviewer("grace", 2, Role::Approver), names());
     let mut row = case(0, state);
     change(&mut row);
@@ -277,18 +336,33 @@ fn buried(number: u128, state: BuriedState, reason: &str, content: serde_json::V
 
 fn lists(shots: &mut Vec<Shot>) {
     let (names, section) = (names(), shell(Section::Buried));
-    let one = buried(1, BuriedState::Buried, "no known shape: the body has no field that names a person", json!("{\"result\": {\"user\": \"<script>alert(1)</script>\"}}"));
+    let one = buried(
+        1,
+        BuriedState::Buried,
+        "no known shape: the body has no field that names a person",
+        json!("{\"result\": {\"user\": \"<script>alert(1)</script>\"}}"),
+    );
     let two = buried(2, BuriedState::Replayed, "the tenant id in it is not this source's", json!({ "a": 1 }));
     let lines = [&one, &two].map(|row| BuriedLine::of(row, now())).into();
     let view = BuriedView::of(lines, false, Some("next"), "before", true);
     shots.push(shot("buried", &BuriedPage { shell: &section, view: &view }));
-    shots.push(shot("buried-empty", &BuriedPage { shell: &section, view: &BuriedView::of(Vec::new(), true, None, "", true) }));
-    shots.push(shot("buried-one", &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&one, now()), true) }));
+    shots.push(shot(
+        "buried-empty",
+        &BuriedPage { shell: &section, view: &BuriedView::of(Vec::new(), true, None, "", true) },
+    ));
+    shots.push(shot(
+        "buried-one",
+        &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&one, now()), true) },
+    ));
     let huge = buried(3, BuriedState::Buried, &"A".repeat(10_000), json!("A ".repeat(1_000_000)));
-    shots.push(shot("buried-huge", &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&huge, now()), false) }));
+    shots.push(shot(
+        "buried-huge",
+        &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&huge, now()), false) },
+    ));
 
     let eye = eye(None, &names);
-    let chain = Chain { to: Some(1040), last: 1044, checkpoint: Some(now()), lag: Some(SignedDuration::from_millis(800)) };
+    let chain =
+        Chain { to: Some(1040), last: 1044, checkpoint: Some(now()), lag: Some(SignedDuration::from_millis(800)) };
     let view = AuditView::of(&sample::audit(), chain, Some("x"), "y", eye);
     shots.push(shot("audit", &AuditPage { shell: &shell(Section::Audit), view: &view }));
     let empty = AuditView::of(&[], Chain::default(), None, "", eye);
@@ -299,9 +373,13 @@ fn lists(shots: &mut Vec<Shot>) {
     let card = |source| PlaybookCard::of(&plan, "0123456789abcdef0123", source, &runs, eye);
     let rows = PlaybooksView { rows: vec![card(None), card(None)], ..PlaybooksView::default() };
     shots.push(shot("playbooks", &PlaybooksPage { shell: &shell(Section::Playbooks), view: &rows }));
-    let one = PlaybooksView { one: Some(card(Some("name: impossible-travel\nversion: 1\n# <b>\n"))), ..PlaybooksView::default() };
+    let one = PlaybooksView {
+        one: Some(card(Some("name: impossible-travel\nversion: 1\n# <b>\n"))),
+        ..PlaybooksView::default()
+    };
     shots.push(shot("playbook", &PlaybooksPage { shell: &shell(Section::Playbooks), view: &one }));
-    let broken = PlaybooksView { differing: vec!["worker b has 4 playbooks, this one 5".into()], ..PlaybooksView::default() };
+    let broken =
+        PlaybooksView { differing: vec!["worker b has 4 playbooks, this one 5".into()], ..PlaybooksView::default() };
     let broken = broken.broken("error: unknown key `do_not`\n --> token-theft.yaml:12:3\n");
     shots.push(shot("playbooks-broken", &PlaybooksPage { shell: &shell(Section::Playbooks), view: &broken }));
 }
@@ -372,7 +450,12 @@ fn settings(shots: &mut Vec<Shot>) {
         public_url: Some("https://oust.contoso.example".into()),
         tenants: vec![
             TenantLine::of("contoso", "11111111-2222-3333-4444-555555555555", "global", None),
-            TenantLine::of("fabrikam", "21111111-2222-3333-4444-555555555555", "us_gov", Some("User.RevokeSessions.All is missing")),
+            TenantLine::of(
+                "fabrikam",
+                "21111111-2222-3333-4444-555555555555",
+                "us_gov",
+                Some("User.RevokeSessions.All is missing"),
+            ),
         ],
         reviewers: reviewers.iter().map(|facts| ReviewerLine::of(facts, now())).collect(),
         passkeys: vec![PasskeyLine::of("cred-1", "Pixel 9", at("2026-01-02T03:04:05Z"), Some(now()), 0, now())],
@@ -384,7 +467,8 @@ fn settings(shots: &mut Vec<Shot>) {
     }
     .sources(&sources(), now());
     shots.push(shot("settings", &SettingsPage { shell: &shell(Section::Settings), view: &view }));
-    let paused = shell(Section::Settings).paused("Grace Hopper", Some("a rule names everybody"), at("2026-11-22T13:58:00Z"));
+    let paused =
+        shell(Section::Settings).paused("Grace Hopper", Some("a rule names everybody"), at("2026-11-22T13:58:00Z"));
     shots.push(shot("settings-paused", &SettingsPage { shell: &paused, view: &view }));
     let viewer = SettingsView { may_pause: false, passkeys_on: false, oidc: Some("Entra ID".into()), ..view };
     shots.push(shot("settings-viewer", &SettingsPage { shell: &shell(Section::Settings), view: &viewer }));
@@ -396,9 +480,20 @@ fn outside(shots: &mut Vec<Shot>) {
     shots.push(shot("sign-in", &SignInPage { shell: &shell, view: &view }));
     let view = SignInView::of(true, None, None).failed("This passkey is not known here, or it was removed.");
     shots.push(shot("sign-in-failed", &SignInPage { shell: &shell, view: &view }));
-    let view = EnrolView::open("Grace Hopper", Role::Approver, &["on-call".into()], at("2026-11-22T14:21:00Z"), "/console/enrol/x", now());
+    let view = EnrolView::open(
+        "Grace Hopper",
+        Role::Approver,
+        &["on-call".into()],
+        at("2026-11-22T14:21:00Z"),
+        "/console/enrol/x",
+        now(),
+    );
     shots.push(shot("enrol", &EnrolPage { shell: &shell, view: &view }));
-    for (name, state) in [("enrol-used", EnrolState::Used), ("enrol-expired", EnrolState::Expired), ("enrol-unknown", EnrolState::Unknown)] {
+    for (name, state) in [
+        ("enrol-used", EnrolState::Used),
+        ("enrol-expired", EnrolState::Expired),
+        ("enrol-unknown", EnrolState::Unknown),
+    ] {
         shots.push(shot(name, &EnrolPage { shell: &shell, view: &EnrolView::closed(state) }));
     }
 }
@@ -412,7 +507,10 @@ fn errors(shots: &mut Vec<Shot>) {
         ("error-404", ErrorView::not_found("There is no task with this id.")),
         ("error-409", ErrorView::refused(&conflict, &names, now())),
         ("error-409-difference", ErrorView::refused(&Refused::Stale { difference: difference.into() }, &names, now())),
-        ("error-409-late", ErrorView::refused(&Refused::TooLate { what: "to decide".into(), at: now() }, &names, now())),
+        (
+            "error-409-late",
+            ErrorView::refused(&Refused::TooLate { what: "to decide".into(), at: now() }, &names, now()),
+        ),
         ("error-429", ErrorView::too_many(30)),
         ("error-500", ErrorView::internal("req_0193")),
         ("error-503", ErrorView::store_away("req_0193")),

@@ -5,8 +5,8 @@ use oust::actions::registry;
 use oust::domain::plan::Plan;
 use oust::domain::run::{Entry, Mode};
 use oust::domain::task::{
-    Approval, Class, Escalation, Kind, New, Person, Playbook, Policy, Progress, Recipient, Reviewer, Role, Row, Snapshot,
-    SnapshotItem, State, Task, Verdict, Vote,
+    Approval, Class, Escalation, Kind, New, Person, Playbook, Policy, Progress, Recipient, Reviewer, Role, Row,
+    Snapshot, SnapshotItem, State, Task, Verdict, Vote,
 };
 use oust::domain::{CaseId, Identity, ObjectId, RunId, TaskId};
 use oust::http::console::view::story::RunFacts;
@@ -36,7 +36,11 @@ pub fn case_id(number: u128) -> CaseId {
 }
 
 pub fn names() -> Names {
-    Names([("grace", "Grace Hopper"), ("alan", "Alan Turing"), ("edith", "Edith Clarke")].map(|(id, name)| (id.into(), name.into())).into())
+    Names(
+        [("grace", "Grace Hopper"), ("alan", "Alan Turing"), ("edith", "Edith Clarke")]
+            .map(|(id, name)| (id.into(), name.into()))
+            .into(),
+    )
 }
 
 pub fn reviewer(id: &str, number: u128, role: Role) -> Reviewer {
@@ -122,36 +126,63 @@ pub fn journal(user: &Value) -> Vec<Entry> {
         serde_json::from_value(whole).expect("an entry of a journal")
     };
     let done = |at: &str, step: &str, result: Value| {
-        entry(at, json!({ "event": "done", "step": step, "result": result, "request_id": "5f1c9d6e-8c55-4b3a-9b53-0f0a3c1a7c11", "left_at": at }))
+        entry(
+            at,
+            json!({ "event": "done", "step": step, "result": result, "request_id": "5f1c9d6e-8c55-4b3a-9b53-0f0a3c1a7c11", "left_at": at }),
+        )
     };
     let fault = json!({ "disposition": "refuse", "code": "OUST-G403", "message": "the app may not read inbox rules: grant MailboxSettings.Read", "status": 403 });
     vec![
-        entry("2026-11-22T14:02:06.610Z", json!({
-            "event": "opened", "plan": "cc", "playbook": "impossible-travel", "version": 1, "mode": "enforce",
-            "triggers": [format!("sig_{:032x}", 1)], "activity": "2026-11-22T14:00:30Z",
-            "received_at": "2026-11-22T14:02:06.600Z", "satisfied": false, "signal": {},
-        })),
-        entry("2026-11-22T14:02:06.612Z", json!({
-            "event": "intended", "step": "revoke_sessions", "key": "6e0f7d2c-3b4c-5d6e-8f90-a1b2c3d4e5f6", "attempt": 1,
-            "settle_by": "2026-11-22T14:02:12Z", "before": null,
-        })),
+        entry(
+            "2026-11-22T14:02:06.610Z",
+            json!({
+                "event": "opened", "plan": "cc", "playbook": "impossible-travel", "version": 1, "mode": "enforce",
+                "triggers": [format!("sig_{:032x}", 1)], "activity": "2026-11-22T14:00:30Z",
+                "received_at": "2026-11-22T14:02:06.600Z", "satisfied": false, "signal": {},
+            }),
+        ),
+        entry(
+            "2026-11-22T14:02:06.612Z",
+            json!({
+                "event": "intended", "step": "revoke_sessions", "key": "6e0f7d2c-3b4c-5d6e-8f90-a1b2c3d4e5f6", "attempt": 1,
+                "settle_by": "2026-11-22T14:02:12Z", "before": null,
+            }),
+        ),
         done("2026-11-22T14:02:07Z", "revoke_sessions", json!({ "accepted": true })),
-        entry("2026-11-22T14:03:10Z", json!({ "event": "verified", "step": "revoke_sessions", "valid_from": "2026-11-22T14:02:07Z" })),
+        entry(
+            "2026-11-22T14:03:10Z",
+            json!({ "event": "verified", "step": "revoke_sessions", "valid_from": "2026-11-22T14:02:07Z" }),
+        ),
         done("2026-11-22T14:02:08Z", "read_user", user.clone()),
-        done("2026-11-22T14:02:08.500Z", "read_sign_ins", json!({ "count": 3, "sign_ins": [
+        done(
+            "2026-11-22T14:02:08.500Z",
+            "read_sign_ins",
+            json!({ "count": 3, "sign_ins": [
             { "id": "s3", "at": "2026-11-22T14:00:30Z", "ip": "185.220.101.4", "city": "Lagos", "country": "NG", "app": "Office 365 Exchange Online", "device": "Windows 10", "success": true, "mfa": false, "risk": "high" },
             { "id": "s2", "at": "2026-11-22T13:20:11Z", "ip": "203.0.113.20", "city": "Berlin", "country": "DE", "app": "Microsoft Teams", "device": "ADA-LAPTOP", "success": true, "mfa": true, "risk": "none" },
-            { "id": "s1", "at": "2026-11-22T08:02:51Z", "ip": "203.0.113.20", "city": "Berlin", "country": "DE", "app": "Office 365 Exchange Online", "device": "ADA-LAPTOP", "success": false, "mfa": true, "risk": "none" },
-        ] })),
-        done("2026-11-22T14:02:09Z", "read_risk", json!({ "risk_level": "high", "risk_state": "atRisk", "detections": [
+            { "id": "s1", "at": "2026-11-22T08:02:51Z", "ip": "203.0.113.20", "city": "Berlin", "country": "DE", "app": "Office 365 Exchange Online", "device": "ADA-LAPTOP", "success": true, "mfa": true, "risk": "none" },
+        ] }),
+        ),
+        done(
+            "2026-11-22T14:02:09Z",
+            "read_risk",
+            json!({ "risk_level": "high", "risk_state": "atRisk", "detections": [
             { "id": "r1", "kind": "anonymizedIPAddress", "level": "high", "state": "atRisk", "activity_at": "2026-11-22T14:00:30Z", "ip": "185.220.101.4" },
-        ] })),
-        done("2026-11-22T14:02:09.100Z", "read_auth_methods", json!({ "methods": [
+        ] }),
+        ),
+        done(
+            "2026-11-22T14:02:09.100Z",
+            "read_auth_methods",
+            json!({ "methods": [
             { "id": "m1", "type": "phone", "display": "…42", "created": "2024-02-01T10:00:00Z" },
             { "id": "m2", "type": "microsoftAuthenticator", "display": "Pixel 9", "created": "2026-11-22T14:01:02Z" },
             { "id": "m3", "type": "password", "created": "2026-03-01T10:00:00Z" },
-        ] })),
-        entry("2026-11-22T14:02:09.200Z", json!({ "event": "failed", "step": "read_inbox_rules", "fault": fault, "retry_at": null })),
+        ] }),
+        ),
+        entry(
+            "2026-11-22T14:02:09.200Z",
+            json!({ "event": "failed", "step": "read_inbox_rules", "fault": fault, "retry_at": null }),
+        ),
         entry("2026-11-22T14:02:10Z", json!({ "event": "asked", "step": "reset_password", "task": task_id(1) })),
     ]
 }
@@ -184,7 +215,14 @@ pub fn task_id(number: u128) -> TaskId {
 
 pub fn row(action: &str, reveals: bool, progress: Progress) -> Row {
     let class = if reveals { Class::Hard } else { Class::Soft };
-    Row { step: action.into(), action: action.into(), params: json!({ "force_change": true }), class, reveals, progress }
+    Row {
+        step: action.into(),
+        action: action.into(),
+        params: json!({ "force_change": true }),
+        class,
+        reveals,
+        progress,
+    }
 }
 
 pub fn task(number: u128, kind: Kind, rows: Vec<Row>) -> Task {
@@ -219,7 +257,11 @@ pub fn task(number: u128, kind: Kind, rows: Vec<Row>) -> Task {
 }
 
 pub fn reset(number: u128) -> Task {
-    task(number, Kind::Approval, vec![row("confirm_compromised", false, Progress::Waiting), row("reset_password", true, Progress::Waiting)])
+    task(
+        number,
+        Kind::Approval,
+        vec![row("confirm_compromised", false, Progress::Waiting), row("reset_password", true, Progress::Waiting)],
+    )
 }
 
 /// A reset after Grace's approval, its revealing row at `progress`, in `state`.
@@ -267,9 +309,27 @@ pub fn audit() -> Vec<(u64, Audit)> {
         (seq, audit)
     };
     vec![
-        line(1044, "2026-11-22T14:06:00Z", "reviewer:alan", "task.refused", json!({ "task": task_id(1), "why": "this task is about you: nobody decides about their own account" })),
-        line(1043, "2026-11-22T14:02:11Z", "worker", "notify.sent", json!({ "to": "soc-teams", "event": "approval_needed" })),
+        line(
+            1044,
+            "2026-11-22T14:06:00Z",
+            "reviewer:alan",
+            "task.refused",
+            json!({ "task": task_id(1), "why": "this task is about you: nobody decides about their own account" }),
+        ),
+        line(
+            1043,
+            "2026-11-22T14:02:11Z",
+            "worker",
+            "notify.sent",
+            json!({ "to": "soc-teams", "event": "approval_needed" }),
+        ),
         line(1042, "2026-11-22T14:02:07Z", "worker", "effect.applied", json!({ "step": "revoke_sessions" })),
-        line(1041, "2026-11-22T14:02:06Z", "source:sentinel", "signal.received", json!({ "kind": "impossible_travel" })),
+        line(
+            1041,
+            "2026-11-22T14:02:06Z",
+            "source:sentinel",
+            "signal.received",
+            json!({ "kind": "impossible_travel" }),
+        ),
     ]
 }

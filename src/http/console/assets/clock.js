@@ -15,7 +15,8 @@ export function span(ms) {
 function local(time) {
   const at = new Date(time.dateTime);
   if (Number.isNaN(at.getTime()) || at.getTimezoneOffset() === 0) return;
-  const clock = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+  const seconds = time.dataset.when === 'minute' ? '' : `:${pad(at.getSeconds())}`;
+  const clock = `${pad(at.getHours())}:${pad(at.getMinutes())}${seconds}`;
   const day = at.toDateString() === new Date().toDateString()
     ? '' : `${at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' })}, `;
   const utc = document.createElement('span');

@@ -7,7 +7,7 @@
   const apply = () => {
     document.documentElement.dataset.theme = theme;
     const button = document.getElementById('theme');
-    if (button) { button.hidden = false; button.textContent = `Theme: ${theme}`; }
+    if (button) { button.hidden = false; button.textContent = { system: 'Auto', light: 'Light', dark: 'Dark' }[theme]; button.setAttribute('aria-label', `Theme: ${button.textContent}`); }
   };
   apply();
   document.addEventListener('DOMContentLoaded', () => {

@@ -107,23 +107,32 @@ pub struct CaseView {
 
 impl CaseView {
     /// A case with everything in it, as this reviewer sees it. `audit`: the case's lines.
-    pub fn of(case: &CaseRow, signals: &[serde_json::Value], runs: &[RunFacts<'_>], tasks: &[Task], audit: &[(u64, Audit)], eye: Eye<'_>) -> Self {
+    pub fn of(
+        case: &CaseRow,
+        signals: &[serde_json::Value],
+        runs: &[RunFacts<'_>],
+        tasks: &[Task],
+        audit: &[(u64, Audit)],
+        eye: Eye<'_>,
+    ) -> Self {
         let known = Known::of(signals, runs, eye.now);
         let person = PersonCard::of(Some(&case.identity), &known);
-        let may_act = eye.me.is_some_and(|me| me.roles.iter().any(|role| *role >= Role::Approver)) && case.closed_at.is_none();
+        let may_act =
+            eye.me.is_some_and(|me| me.roles.iter().any(|role| *role >= Role::Approver)) && case.closed_at.is_none();
         let stories: Vec<StepStory> = runs.iter().flat_map(steps).collect();
         let lines = |wanted: fn(&StepStory) -> bool| {
             stories.iter().filter(|step| wanted(step)).map(|step| StepLine::of(step, may_act, eye)).collect::<Vec<_>>()
         };
         let (timeline, left_out) = happenings(&known, runs, tasks, audit, eye);
-        let instant = |key: &str| case.detail.get(key).and_then(serde_json::Value::as_str).and_then(|at| at.parse().ok());
+        let instant =
+            |key: &str| case.detail.get(key).and_then(serde_json::Value::as_str).and_then(|at| at.parse().ok());
         let reset_at: Option<jiff::Timestamp> = instant("reset_at");
         let mut open: Vec<&Task> = tasks.iter().filter(|task| !task.state.is_terminal()).collect();
         open.sort_by_key(|task| (!task.state.is_undecided(), task.decide_by()));
         Self {
             id: case.id.to_string(),
             risk: words::risk(&case.risk),
-            kinds: words::and(&case.kinds.iter().take(6).map(|kind| words::kind(kind)).collect::<Vec<_>>()),
+            kinds: words::sentence(&case.kinds.iter().take(6).map(|kind| words::kind(kind)).collect::<Vec<_>>()),
             exposure: Exposure::of(case, Some(&known), eye.now),
             opened: When::new(case.opened_at, eye.now),
             closed: case.closed_at.map(|at| When::new(at, eye.now)),
@@ -154,7 +163,11 @@ fn run_line(run: &RunFacts<'_>, may_act: bool, eye: Eye<'_>) -> RunLine {
     let stories = steps(run);
     let phase = |name: &'static str, wanted: Option<Phase>| PhaseLine {
         name,
-        steps: stories.iter().filter(|step| step.phase == wanted).map(|step| StepLine::of(step, may_act, eye)).collect(),
+        steps: stories
+            .iter()
+            .filter(|step| step.phase == wanted)
+            .map(|step| StepLine::of(step, may_act, eye))
+            .collect(),
     };
     let phases = [
         phase("Contain", Some(Phase::Contain)),

@@ -80,14 +80,19 @@ impl ErrorView {
             Refused::Conflict { who, when, what } => {
                 let by: Vec<String> = who.split(", ").filter(|id| !id.is_empty()).map(|id| names.actor(id)).collect();
                 let by = if by.is_empty() { String::new() } else { format!(" by {}", words::and(&by)) };
-                let mut view = Self::new(409, "Somebody was faster", &format!("It is already {}{by}.", text::line(what)))
-                    .todo(&["Your decision was not recorded. Open the task to see where it stands now."]);
+                let mut view =
+                    Self::new(409, "Somebody was faster", &format!("It is already {}{by}.", text::line(what)))
+                        .todo(&["Your decision was not recorded. Open the task to see where it stands now."]);
                 view.when = Some(When::new(*when, now));
                 view
             }
             Refused::Stale { difference } => {
-                let mut view = Self::new(409, "This changed since you opened it", "What would be done now is not what you were shown.")
-                    .todo(&["Your decision was not recorded. Open the task again, read it, and decide anew."]);
+                let mut view = Self::new(
+                    409,
+                    "This changed since you opened it",
+                    "What would be done now is not what you were shown.",
+                )
+                .todo(&["Your decision was not recorded. Open the task again, read it, and decide anew."]);
                 view.changes = changes(difference);
                 view
             }
@@ -97,15 +102,13 @@ impl ErrorView {
                 view.when = Some(When::new(*at, now));
                 view
             }
-            Refused::NotYet { why } => {
-                Self::new(409, "Not yet", &words::capital(why)).todo(&["Nothing was changed. Try again when it is so far."])
-            }
+            Refused::NotYet { why } => Self::new(409, "Not yet", &words::capital(why))
+                .todo(&["Nothing was changed. Try again when it is so far."]),
             Refused::Fenced { .. } => Self::new(409, "Another worker took over", "This was recorded by somebody else.")
                 .todo(&["Open the task to see where it stands now."]),
             Refused::Forbidden { why } => Self::forbidden(&why.to_string()),
-            Refused::Invalid { why } => {
-                Self::new(422, "This could not be understood", &words::capital(why)).todo(&["Go back, correct it and send it again."])
-            }
+            Refused::Invalid { why } => Self::new(422, "This could not be understood", &words::capital(why))
+                .todo(&["Go back, correct it and send it again."]),
         }
     }
 
@@ -120,7 +123,10 @@ impl ErrorView {
     /// 500.
     pub fn internal(request_id: &str) -> Self {
         Self::new(500, "This went wrong on our side", "The page could not be made.")
-            .todo(&["Containment does not depend on this page and goes on.", "Tell your operator the request's id: the log has the reason under it."])
+            .todo(&[
+                "Containment does not depend on this page and goes on.",
+                "Tell your operator the request's id: the log has the reason under it.",
+            ])
             .of_request(request_id)
     }
 

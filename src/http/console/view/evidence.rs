@@ -88,7 +88,7 @@ impl Known {
         known.take_signals(&read, now);
         let stories: Vec<_> = runs.iter().flat_map(story::steps).collect();
         let reads = reads::Reads::of(&stories);
-        let suspects: BTreeSet<String> = known.ips.iter().cloned().collect();
+        let suspects = known.suspects(&read);
         let since = known.latest_activity;
         known.sign_ins = reads.sign_ins(&suspects, now);
         known.findings = reads.findings(&suspects, since);
@@ -109,6 +109,17 @@ impl Known {
             line.newer = !shown.contains(line.id.as_str());
         }
         self
+    }
+
+    /// The addresses in the signals, each with the first time it is told with.
+    fn suspects(&self, read: &[(Signal, &Value)]) -> BTreeMap<String, Option<Timestamp>> {
+        let mut suspects: BTreeMap<String, Option<Timestamp>> = self.ips.iter().map(|ip| (ip.clone(), None)).collect();
+        for place in read.iter().flat_map(|(signal, _)| &signal.finding.evidence.places) {
+            if let Some(first) = place.ip.as_deref().and_then(|ip| suspects.get_mut(&text::line(ip))) {
+                *first = first.iter().copied().chain(place.at).min();
+            }
+        }
+        suspects
     }
 
     fn take_signals(&mut self, read: &[(Signal, &Value)], now: Timestamp) {

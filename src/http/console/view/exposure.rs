@@ -108,7 +108,7 @@ impl Exposure {
 fn remains(accepted: Timestamp, now: Timestamp) -> Vec<Remains> {
     let entry = |what, after: SignedDuration| {
         let at = accepted.checked_add(after).unwrap_or(Timestamp::MAX);
-        Remains { what, by: When::new(at, now), over: at <= now }
+        Remains { what, by: When::coarse(at, now), over: at <= now }
     };
     vec![
         entry("Exchange, SharePoint and Teams with continuous access evaluation, usually", CONTINUOUS),

@@ -143,7 +143,7 @@ impl CaseLine {
             id: case.id.to_string(),
             href: paths::case(case.id),
             person: PersonCard::of(Some(&case.identity), known),
-            kinds: if more > 0 { format!("{} and {more} more", kinds.join(", ")) } else { words::and(&kinds) },
+            kinds: if more > 0 { format!("{} and {more} more", kinds.join(", ")) } else { words::sentence(&kinds) },
             place: place.map(|place| place.name.clone()).filter(|name| name != "Place not told"),
             ip: place.and_then(|place| place.ip.clone()).or_else(|| known.ips.first().cloned()),
             activity: known.latest_activity.map(|at| When::new(at, now)),
@@ -179,7 +179,13 @@ pub struct HomeView {
 
 impl HomeView {
     /// `next`: the cursor after the last row. `tenants`: the configured names.
-    pub fn of(filter: HomeFilter, rows: Vec<CaseLine>, next: Option<&str>, tenants: &[String], untouched: bool) -> Self {
+    pub fn of(
+        filter: HomeFilter,
+        rows: Vec<CaseLine>,
+        next: Option<&str>,
+        tenants: &[String],
+        untouched: bool,
+    ) -> Self {
         let states = [
             ("open", "Open"),
             ("not_contained", "Not contained"),

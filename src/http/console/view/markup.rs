@@ -15,12 +15,19 @@ use super::words;
 pub struct When {
     pub at: Timestamp,
     pub now: Timestamp,
+    /// Told to the minute: seconds would claim more than is known.
+    pub coarse: bool,
 }
 
 impl When {
     /// An instant as seen from `now`: the day is left out where it is today.
     pub fn new(at: Timestamp, now: Timestamp) -> Self {
-        Self { at, now }
+        Self { at, now, coarse: false }
+    }
+
+    /// The same to the minute, the one that has ended by then.
+    pub fn coarse(at: Timestamp, now: Timestamp) -> Self {
+        Self { coarse: true, ..Self::new(at, now) }
     }
 
     /// Seconds matter: the machine-readable form.
@@ -33,7 +40,7 @@ impl When {
         let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
         let year = |at: Timestamp| at.strftime("%Y").to_string();
         let form = if day(self.at) == day(self.now) {
-            "%H:%M:%S UTC"
+            if self.coarse { "%H:%M UTC" } else { "%H:%M:%S UTC" }
         } else if year(self.at) == year(self.now) {
             "%-d %b, %H:%M:%S UTC"
         } else {
@@ -45,7 +52,8 @@ impl When {
 
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, r#"<time datetime="{}" data-when>{}</time>"#, self.iso(), self.utc())
+        let precision = if self.coarse { "=\"minute\"" } else { "" };
+        write!(f, r#"<time datetime="{}" data-when{precision}>{}</time>"#, self.iso(), self.utc())
     }
 }
 

@@ -30,7 +30,6 @@ pub mod text;
 pub mod timeline;
 pub mod words;
 
-
 pub use markup::{Left, Tag, Tone, When};
 pub use shell::{Section, Shell};
 
@@ -105,7 +104,11 @@ impl Names {
 
     /// Several, as a sentence has them; `nobody` for none.
     pub fn list(&self, ids: &[String]) -> String {
-        if ids.is_empty() { "nobody".to_owned() } else { words::and(&ids.iter().map(|id| self.of(id)).collect::<Vec<_>>()) }
+        if ids.is_empty() {
+            "nobody".to_owned()
+        } else {
+            words::and(&ids.iter().map(|id| self.of(id)).collect::<Vec<_>>())
+        }
     }
 
     /// An audit actor (`reviewer:ada`, `operator:root`, `worker`) as people say it.

@@ -158,15 +158,28 @@ fn figures(figures: &Figures, now: Timestamp) -> Vec<Figure> {
         None => "none waits".to_owned(),
     };
     let tasks: u64 = figures.tasks_open.iter().map(|(_, count)| count).sum();
-    let figure = |name, count: u64, says: String, tone, href| Figure { name, value: count.to_string(), says, tone, href };
+    let figure =
+        |name, count: u64, says: String, tone, href| Figure { name, value: count.to_string(), says, tone, href };
     vec![
         figure("Open cases", figures.cases_open, "people at risk".to_owned(), Tone::Plain, Some(paths::HOME)),
         figure("Tasks waiting", tasks, oldest(figures.tasks_oldest), alarm(tasks, Tone::Info), Some(paths::TASKS)),
-        figure("Outcome unknown", figures.effects_unknown, "effects to verify".to_owned(), alarm(figures.effects_unknown, Tone::Bad), None),
+        figure(
+            "Outcome unknown",
+            figures.effects_unknown,
+            "effects to verify".to_owned(),
+            alarm(figures.effects_unknown, Tone::Bad),
+            None,
+        ),
         figure("Parked", figures.parked, "held by a guard".to_owned(), alarm(figures.parked, Tone::Warn), None),
         figure("On the queue", figures.queue_depth, oldest(figures.queue_oldest), Tone::Plain, None),
         figure("To be named", figures.waiting, "signals without a person yet".to_owned(), Tone::Plain, None),
-        figure("Buried", figures.buried, "deliveries set aside".to_owned(), alarm(figures.buried, Tone::Warn), Some(paths::BURIED)),
+        figure(
+            "Buried",
+            figures.buried,
+            "deliveries set aside".to_owned(),
+            alarm(figures.buried, Tone::Warn),
+            Some(paths::BURIED),
+        ),
     ]
 }
 

@@ -98,10 +98,15 @@ impl PlaybookCard {
             hash: text::cut(hash, 12).trim_end_matches('…').to_owned(),
             description: text::line(&plan.description),
             attack: plan.attack.iter().take(20).map(|id| text::cut(id, 20)).collect(),
-            kinds: words::and(&kinds),
+            kinds: words::sentence(&kinds),
             when: text::some(plan.when.as_deref()),
             phases: phases(plan),
-            notify: plan.notify.iter().take(10).map(|(event, to)| (words::plain(event), text::line(&to.join(", ")))).collect(),
+            notify: plan
+                .notify
+                .iter()
+                .take(10)
+                .map(|(event, to)| (words::plain(event), text::line(&to.join(", "))))
+                .collect(),
             runs: runs.iter().take(20).map(|run| run_card(run, eye)).collect(),
             source: source.map(|source| source.chars().take(20_000).collect()),
         }
@@ -109,7 +114,8 @@ impl PlaybookCard {
 }
 
 fn phases(plan: &Plan) -> Vec<PhaseCard> {
-    let phase = |phase: Phase, name, says| PhaseCard { name, says, steps: plan.phase(phase).map(StepCard::of).collect() };
+    let phase =
+        |phase: Phase, name, says| PhaseCard { name, says, steps: plan.phase(phase).map(StepCard::of).collect() };
     let all = [
         phase(Phase::Contain, "Contain", "at once, waits for nothing"),
         phase(Phase::Collect, "Collect", "in parallel, 20 s at most"),

@@ -103,7 +103,14 @@ pub struct PasskeyLine {
 
 impl PasskeyLine {
     /// As a row; `others`: how many more there are.
-    pub fn of(credential: &str, name: &str, added: Timestamp, used: Option<Timestamp>, others: usize, now: Timestamp) -> Self {
+    pub fn of(
+        credential: &str,
+        name: &str,
+        added: Timestamp,
+        used: Option<Timestamp>,
+        others: usize,
+        now: Timestamp,
+    ) -> Self {
         Self {
             credential: credential.to_owned(),
             name: text::cut(name, 80),

@@ -28,7 +28,8 @@ impl SignInView {
     /// `next` is kept only where it is a path of the console; anything else would be a redirect to elsewhere.
     pub fn of(passkeys: bool, oidc: Option<(&str, &str)>, next: Option<&str>) -> Self {
         let ours = |path: &&str| {
-            let inside = *path == paths::HOME || path.strip_prefix(paths::HOME).is_some_and(|rest| rest.starts_with(['/', '?']));
+            let inside =
+                *path == paths::HOME || path.strip_prefix(paths::HOME).is_some_and(|rest| rest.starts_with(['/', '?']));
             inside && path.len() <= 512 && path.chars().all(|c| c.is_ascii_graphic() && c != '\\')
         };
         Self {
@@ -117,7 +118,9 @@ mod tests {
 
     #[test]
     fn signing_in_never_leads_elsewhere() {
-        for bad in ["https://evil.example", "//evil.example", "/\\evil.example", "/console\\x", "/consolex", "", "/console/ü"] {
+        for bad in
+            ["https://evil.example", "//evil.example", "/\\evil.example", "/console\\x", "/consolex", "", "/console/ü"]
+        {
             assert_eq!(SignInView::of(true, None, Some(bad)).next, paths::HOME, "{bad}");
         }
         for good in ["/console", "/console/tasks/task_1?x=1"] {

@@ -20,7 +20,7 @@ pub use reveal::{Reveal, RevealStage};
 pub fn title(task: &Task) -> String {
     let actions: Vec<String> = task.rows.iter().map(|row| words::action(&row.action)).collect();
     match task.kind {
-        Kind::Approval if !actions.is_empty() => text::line(&words::and(&actions)),
+        Kind::Approval if !actions.is_empty() => text::line(&words::sentence(&actions)),
         _ => text::line(&task.title),
     }
 }
@@ -79,7 +79,10 @@ impl TaskView {
             status,
             status_at,
             deeds: task.rows.iter().map(|row| Deed::of(row, &person.name, eye.now)).collect(),
-            instructions: text::block(task.instructions.as_deref().unwrap_or_default()).lines().map(str::to_owned).collect(),
+            instructions: text::block(task.instructions.as_deref().unwrap_or_default())
+                .lines()
+                .map(str::to_owned)
+                .collect(),
             snapshot: task.snapshot.number,
             snapshot_at: When::new(task.snapshot.taken_at, eye.now),
             newer: (newer > 0).then(|| words::count(newer, "newer item", "newer items")),
@@ -104,6 +107,11 @@ impl TaskView {
     /// Instructions to follow, rather than an effect to allow.
     pub fn is_manual(&self) -> bool {
         self.word == "manual"
+    }
+
+    /// A row's progress says something: a decision was made.
+    pub fn shows_progress(&self) -> bool {
+        !self.tally.votes.is_empty() && !matches!(self.state.text.as_ref(), "Waits for a decision" | "Escalated")
     }
 
     /// The topics whose events concern this page.
@@ -139,7 +147,9 @@ fn status(task: &Task, eye: Eye<'_>) -> (String, Option<When>) {
             let why = reason.as_deref().map(|reason| format!(": {}", because(reason))).unwrap_or_default();
             (format!("{} denied it{why}", by(ids)), when(at))
         }
-        State::Expired { at } => ("Nobody decided in time. Nothing was done; the case stays open.".to_owned(), when(at)),
+        State::Expired { at } => {
+            ("Nobody decided in time. Nothing was done; the case stays open.".to_owned(), when(at))
+        }
         State::Cancelled { at, by, reason } => {
             (format!("Cancelled by {}: {}", eye.names.actor(by), because(reason)), when(at))
         }
@@ -147,24 +157,37 @@ fn status(task: &Task, eye: Eye<'_>) -> (String, Option<When>) {
             (format!("{} took the approval back before it was executed: {}", by(ids), because(reason)), when(at))
         }
         State::Lapsed { at } => ("It was approved, but not executed in time. Nothing was done.".to_owned(), when(at)),
-        State::Claimed { at, step, .. } => (format!("{} is being executed now.", words::action(action_of(task, step))), when(at)),
+        State::Claimed { at, step, .. } => {
+            (format!("{} is being executed now.", words::action(action_of(task, step))), when(at))
+        }
         State::Executed { at, by: ids } if task.kind == Kind::Manual => {
             (format!("{} reported it done.", by(ids)), when(at))
         }
         State::Executed { at, by: ids } => (format!("Executed. Approved by {}.", by(ids)), when(at)),
         State::Failed { at, reason, may_retry } => {
-            let next = if *may_retry { "It will be tried again under the same approval." } else { "It will not be tried again." };
+            let next = if *may_retry {
+                "It will be tried again under the same approval."
+            } else {
+                "It will not be tried again."
+            };
             (format!("It failed: {}. {next}", because(reason).trim_end_matches('.')), when(at))
         }
         State::Unknown { at, step } => (
-            format!("{} was sent and no answer came. Whether it took effect is being verified.", words::action(action_of(task, step))),
+            format!(
+                "{} was sent and no answer came. Whether it took effect is being verified.",
+                words::action(action_of(task, step))
+            ),
             when(at),
         ),
-        State::Sealed { at, .. } => ("The password is set and waits for the browser that approved.".to_owned(), when(at)),
-        State::Revealed { at } => ("The password was passed on.".to_owned(), when(at)),
-        State::RevealExpired { at } => {
-            ("The password is set, but nobody passed it on in time; it is gone. The person needs another reset.".to_owned(), when(at))
+        State::Sealed { at, .. } => {
+            ("The password is set and waits for the browser that approved.".to_owned(), when(at))
         }
+        State::Revealed { at } => ("The password was passed on.".to_owned(), when(at)),
+        State::RevealExpired { at } => (
+            "The password is set, but nobody passed it on in time; it is gone. The person needs another reset."
+                .to_owned(),
+            when(at),
+        ),
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::evidence::Known;
 use super::markup::{Left, Tag, Tone, When};
 use super::person::PersonCard;
-use super::task::{Choices, TaskView};
+use super::task::{Choices, RevealStage, TaskView};
 use super::{Eye, paths, words};
 use crate::domain::task::{Kind, State, Task};
 
@@ -39,7 +39,9 @@ impl TaskLine {
     pub fn of(task: &Task, known: &Known, eye: Eye<'_>) -> Self {
         let view = TaskView::of(task, known.clone(), None, eye);
         let deadline = next_deadline(&view);
-        let mine_waits = view.reveal.as_ref().is_some_and(super::task::Reveal::is_active);
+        let mine = view.reveal.as_ref().filter(|reveal| reveal.mine).map(|reveal| reveal.stage);
+        let mine_waits = mine == Some(RevealStage::Sealed)
+            || (mine == Some(RevealStage::Waiting) && matches!(task.state, State::Approved { .. }));
         let bulk = matches!(task.kind, Kind::Approval | Kind::Undecided) && task.state.is_undecided();
         let (pick, why_not) = pick(task, &view, bulk);
         Self {
@@ -49,11 +51,15 @@ impl TaskLine {
             title: view.title,
             about_nobody: task.identity.is_none() && task.kind == Kind::Release,
             person: view.person,
-            state: if mine_waits { Tag::new("Your password waits", Tone::Bad) } else { view.state },
+            state: match mine {
+                Some(RevealStage::Sealed) => Tag::new("Your password waits", Tone::Bad),
+                Some(RevealStage::Waiting) if mine_waits => Tag::new("Open this page to continue", Tone::Bad),
+                _ => view.state,
+            },
             left: deadline.map(|(left, _)| left),
             left_word: deadline.map_or("", |(_, word)| word),
             created: view.created,
-            tally: view.tally.approvals,
+            tally: if task.kind == Kind::Manual { String::new() } else { view.tally.approvals },
             pick,
             why_not,
             shadow: task.shadow,

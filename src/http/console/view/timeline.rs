@@ -86,14 +86,23 @@ pub fn happenings(
 
 fn signals(known: &Known, now: Timestamp) -> Vec<Happening> {
     let of = |line: &super::evidence::SignalLine| {
-        Happening::new(line.received.at, now, Sort::Signal, Tone::Warn, format!("{} reported by {}", line.kind, line.source))
-            .with("told", (line.title != line.kind).then(|| line.title.clone()))
-            .with("happened", Some(line.activity.utc()))
-            .with("arrived after", Some(line.lag.clone()))
-            .with("outcome", Some(match &line.reason {
+        Happening::new(
+            line.received.at,
+            now,
+            Sort::Signal,
+            Tone::Warn,
+            format!("{} reported by {}", line.kind, line.source),
+        )
+        .with("told", (line.title != line.kind).then(|| line.title.clone()))
+        .with("happened", Some(line.activity.utc()))
+        .with("arrived after", Some(line.lag.clone()))
+        .with(
+            "outcome",
+            Some(match &line.reason {
                 Some(reason) => format!("{}: {reason}", line.outcome),
                 None => line.outcome.clone(),
-            }))
+            }),
+        )
     };
     known.signals.iter().map(of).collect()
 }
@@ -102,7 +111,8 @@ fn run_events(run: &RunFacts<'_>, now: Timestamp) -> Vec<Happening> {
     let of = |entry: &crate::domain::run::Entry| match &entry.event {
         Event::Opened { playbook, version, .. } => {
             let text = text::line(&format!("Playbook {playbook} version {version} started"));
-            let mut started = Happening::new(entry.at, now, Sort::Run, Tone::Plain, text).with("run", Some(run.row.id.to_string()));
+            let mut started =
+                Happening::new(entry.at, now, Sort::Run, Tone::Plain, text).with("run", Some(run.row.id.to_string()));
             started.href = Some(paths::playbook(playbook));
             Some(started)
         }
@@ -123,14 +133,15 @@ fn run_events(run: &RunFacts<'_>, now: Timestamp) -> Vec<Happening> {
 fn of_step(step: &StepStory, now: Timestamp) -> Option<Happening> {
     let at = step.at?;
     let tag = step.tag();
-    let happening = Happening::new(at, now, Sort::Step, tag.tone, format!("{}: {}", step.title(), tag.text.to_lowercase()))
-        .with("took", step.took())
-        .with("attempts", (step.attempts > 1).then(|| step.attempts.to_string()))
-        .with("why", step.note.clone())
-        .with("code", step.code.clone())
-        .with("verified", step.verified.map(|at| When::new(at, now).utc()))
-        .with("Graph request", step.request_id.clone())
-        .with("effect key", step.effect_key.clone());
+    let happening =
+        Happening::new(at, now, Sort::Step, tag.tone, format!("{}: {}", step.title(), tag.text.to_lowercase()))
+            .with("took", step.took())
+            .with("attempts", (step.attempts > 1).then(|| step.attempts.to_string()))
+            .with("why", step.note.clone())
+            .with("code", step.code.clone())
+            .with("verified", step.verified.map(|at| When::new(at, now).utc()))
+            .with("Graph request", step.request_id.clone())
+            .with("effect key", step.effect_key.clone());
     Some(Happening { href: step.task.map(paths::task), ..happening })
 }
 

@@ -79,17 +79,27 @@ pub fn effect(name: &str, who: &str) -> String {
         "disable_account" => format!("{who} cannot sign in at all until the account is enabled again."),
         "enable_account" => format!("{who} can sign in again."),
         "confirm_compromised" => {
-            format!("Microsoft is told that the account of {who} was taken over: user risk becomes high, and Conditional Access may block them.")
+            format!(
+                "Microsoft is told that the account of {who} was taken over: user risk becomes high, and Conditional Access may block them."
+            )
         }
-        "dismiss_risk" => format!("Microsoft is told that there is no risk: {who} is no longer held back by risk policies."),
+        "dismiss_risk" => {
+            format!("Microsoft is told that there is no risk: {who} is no longer held back by risk policies.")
+        }
         "reset_password" => {
-            format!("{who} gets a temporary password and must choose a new one at the next sign-in. The old password stops working at once.")
+            format!(
+                "{who} gets a temporary password and must choose a new one at the next sign-in. The old password stops working at once."
+            )
         }
         "issue_temporary_access_pass" => {
             format!("{who} gets a pass that signs in once without password or second factor.")
         }
-        "disable_inbox_rules" => format!("The suspicious inbox rules of {who} are switched off; they are kept, not deleted."),
-        "remove_auth_method" => format!("{who} can no longer sign in with this method. It cannot be put back from here."),
+        "disable_inbox_rules" => {
+            format!("The suspicious inbox rules of {who} are switched off; they are kept, not deleted.")
+        }
+        "remove_auth_method" => {
+            format!("{who} can no longer sign in with this method. It cannot be put back from here.")
+        }
         "remove_oauth_grants" => format!("Applications lose the access that {who} granted them."),
         "disable_device" => format!("{who} cannot sign in from this device until it is enabled again."),
         "comment_incident" => "A comment is written to the incident.".to_owned(),
@@ -114,8 +124,18 @@ pub fn brief(value: &Value) -> String {
         Value::Array(items) if items.len() <= 20 && items.iter().all(|item| !item.is_array() && !item.is_object()) => {
             text::line(&items.iter().map(brief).collect::<Vec<_>>().join(", "))
         }
+        Value::Object(map) if map.len() <= 12 => {
+            let pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{}: {}", text::cut(&plain(key), 60), scalar(value))).collect();
+            text::line(&pairs.join(", "))
+        }
         other => text::line(&other.to_string()),
     }
+}
+
+/// One level down, anything but a scalar is shown as it is.
+fn scalar(value: &Value) -> String {
+    if value.is_object() { text::line(&value.to_string()) } else { brief(value) }
 }
 
 /// Where a case stands.
@@ -229,6 +249,24 @@ pub fn plain(word: &str) -> String {
     text::cut(&word.replace(['_', '-'], " "), 80)
 }
 
+/// The first letter made small, unless the word is an acronym: for the middle of a sentence.
+pub fn small(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            first.to_lowercase().chain([second]).chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Several titles as one sentence: `Confirm the compromise and reset the password`.
+pub fn sentence(titles: &[String]) -> String {
+    let titles: Vec<String> =
+        titles.iter().enumerate().map(|(index, title)| if index == 0 { title.clone() } else { small(title) }).collect();
+    and(&titles)
+}
+
 /// The first letter made large.
 pub fn capital(text: &str) -> String {
     let mut chars = text.chars();
@@ -253,10 +291,15 @@ mod tests {
 
     #[test]
     fn a_span_is_as_short_as_can_be_read() {
-        let cases = [(0, "0 ms"), (40, "40 ms"), (412, "0.4 s"), (9_990, "9.9 s"), (41_000, "41 s"), (185_000, "3 min 5 s")];
+        let cases =
+            [(0, "0 ms"), (40, "40 ms"), (412, "0.4 s"), (9_990, "9.9 s"), (41_000, "41 s"), (185_000, "3 min 5 s")];
         for (ms, text) in cases {
             assert_eq!(span(SignedDuration::from_millis(ms)), text);
         }
+        assert_eq!(
+            sentence(&["Reset the password".into(), "MFA".into(), "Revoke it".into()]),
+            "Reset the password, MFA and revoke it"
+        );
         assert_eq!(span(SignedDuration::from_mins(125)), "2 h 5 min");
         assert_eq!(span(SignedDuration::from_hours(76)), "3 d 4 h");
         assert_eq!(span(SignedDuration::from_secs(-5)), "0 ms");

@@ -27,7 +27,8 @@ impl PlaceLine {
 }
 
 fn name(place: &Place) -> String {
-    let parts: Vec<String> = [&place.city, &place.country].into_iter().filter_map(|part| text::some(part.as_deref())).collect();
+    let parts: Vec<String> =
+        [&place.city, &place.country].into_iter().filter_map(|part| text::some(part.as_deref())).collect();
     if parts.is_empty() { "Place not told".to_owned() } else { parts.join(", ") }
 }
 

@@ -1,6 +1,6 @@
 //! What the reads of a run found: sign-ins, methods, rules, risk; and which of them failed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -25,6 +25,8 @@ pub struct SignIn {
     pub risk: Option<Tag>,
     /// Its address is one of the signals'.
     pub suspect: bool,
+    /// Of those, it got in with risk or without a second factor.
+    pub alarming: bool,
 }
 
 /// A conclusion that saves a search.
@@ -68,6 +70,9 @@ pub struct Unread {
     pub why: String,
 }
 
+/// Addresses in the signals, and when each is first told of.
+pub(super) type Suspects = BTreeMap<String, Option<Timestamp>>;
+
 /// A method added from this long before the activity on counts as recent.
 const RECENT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -98,9 +103,9 @@ impl<'a> Reads<'a> {
         instant(self.user()?, "last_password_change")
     }
 
-    pub(super) fn sign_ins(&self, suspects: &BTreeSet<String>, now: Timestamp) -> Vec<SignIn> {
+    pub(super) fn sign_ins(&self, suspects: &Suspects, now: Timestamp) -> Vec<SignIn> {
         let rows = self.rows("read_sign_ins", "sign_ins");
-        let suspect = |row: &Value| suspects.contains(&string(row, "ip").unwrap_or_default());
+        let suspect = |row: &Value| suspects.contains_key(&string(row, "ip").unwrap_or_default());
         // The suspicious ones first in the choice, all by time in the list.
         let mut chosen: Vec<&Value> = rows.iter().filter(|row| suspect(row)).take(MOST).collect();
         let room = MOST.saturating_sub(chosen.len());
@@ -110,26 +115,34 @@ impl<'a> Reads<'a> {
     }
 
     /// What the log says about the addresses in the signals: used before, with MFA, by a known device.
-    pub(super) fn findings(&self, suspects: &BTreeSet<String>, activity: Option<Timestamp>) -> Vec<Finding> {
+    pub(super) fn findings(&self, suspects: &Suspects, activity: Option<Timestamp>) -> Vec<Finding> {
         let Some(result) = self.result("read_sign_ins") else { return Vec::new() };
         let rows = result.get("sign_ins").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let mut findings = Vec::new();
-        for ip in suspects.iter().take(5) {
+        for (ip, first) in suspects.iter().take(5) {
+            let since = first.or(activity);
             let of_ip = || rows.iter().filter(|row| string(row, "ip").as_ref() == Some(ip));
             let succeeded = |row: &&Value| row.get("success").and_then(Value::as_bool) == Some(true);
-            let before = |row: &&Value| instant(row, "at").zip(activity).is_some_and(|(at, activity)| at < activity - HOUR);
+            let before = |row: &&Value| instant(row, "at").zip(since).is_some_and(|(at, since)| at < since - BEFORE);
             let earlier = of_ip().filter(before).filter(succeeded).count();
             let (text, tone) = match earlier {
-                0 => (format!("{ip} was not used by this person before, in the sign-ins that were read."), Tone::Warn),
-                1 => (format!("{ip} was used once before this activity."), Tone::Info),
-                n => (format!("{ip} was used {n} times before this activity: it may be theirs."), Tone::Good),
+                0 => (
+                    format!(
+                        "{ip}: not used successfully before, in {} that were read.",
+                        words::count(rows.len() as u64, "sign-in", "sign-ins")
+                    ),
+                    Tone::Warn,
+                ),
+                1 => (format!("{ip}: used once before this activity."), Tone::Info),
+                n => (format!("{ip}: used {n} times before this activity; it may be theirs."), Tone::Info),
             };
             findings.push(Finding { text, tone });
-            let unproved = of_ip().filter(succeeded).filter(|row| row.get("mfa").and_then(Value::as_bool) == Some(false));
+            let unproved =
+                of_ip().filter(succeeded).filter(|row| row.get("mfa").and_then(Value::as_bool) == Some(false));
             match unproved.count() {
                 0 => {}
                 n => findings.push(Finding {
-                    text: format!("{} from {ip} with one factor only.", words::count(n as u64, "sign-in", "sign-ins")),
+                    text: format!("{ip}: {} with one factor only.", words::count(n as u64, "sign-in", "sign-ins")),
                     tone: Tone::Warn,
                 }),
             }
@@ -182,7 +195,8 @@ impl<'a> Reads<'a> {
             (level, state) => level.or(state),
         };
         let detections = self.rows("read_risk", "detections").iter().take(MOST).map(|row| Detection {
-            kind: string(row, "kind").map_or_else(|| "Detection".to_owned(), |kind| words::capital(&plain_camel(&kind))),
+            kind: string(row, "kind")
+                .map_or_else(|| "Detection".to_owned(), |kind| words::capital(&plain_camel(&kind))),
             level: words::risk(row.get("level").and_then(Value::as_str).unwrap_or_default()),
             state: string(row, "state").map(|state| plain_camel(&state)),
             at: instant(row, "activity_at").or_else(|| instant(row, "detected_at")).map(|at| When::new(at, now)),
@@ -193,7 +207,9 @@ impl<'a> Reads<'a> {
 
     pub(super) fn unread(&self) -> Vec<Unread> {
         let missing = |story: &&StepStory| {
-            story.action.starts_with("read_") && story.result.is_none() && matches!(story.state, "failed" | "retrying" | "unknown")
+            story.action.starts_with("read_")
+                && story.result.is_none()
+                && matches!(story.state, "failed" | "retrying" | "unknown")
         };
         let has_other = |story: &&StepStory| self.result(&story.action).is_none();
         let unread = |story: &StepStory| Unread {
@@ -204,7 +220,8 @@ impl<'a> Reads<'a> {
     }
 }
 
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// Closer together it is the same activity.
+const BEFORE: SignedDuration = SignedDuration::from_mins(10);
 
 /// When revokes were accepted, oldest first.
 pub(super) fn revokes(stories: &[StepStory]) -> Vec<Timestamp> {
@@ -220,18 +237,21 @@ pub(super) fn revokes(stories: &[StepStory]) -> Vec<Timestamp> {
 fn sign_in(row: &Value, suspect: bool, now: Timestamp) -> SignIn {
     let place: Vec<String> = ["city", "country"].iter().filter_map(|key| string(row, key)).collect();
     let risk = row.get("risk").and_then(Value::as_str).filter(|risk| matches!(*risk, "low" | "medium" | "high"));
+    let success = row.get("success").and_then(Value::as_bool);
+    let mfa = row.get("mfa").and_then(Value::as_bool);
     SignIn {
+        alarming: suspect && success == Some(true) && (mfa != Some(true) || risk.is_some_and(|risk| risk != "low")),
         at: instant(row, "at").map(|at| When::new(at, now)),
         place: if place.is_empty() { "Place not told".to_owned() } else { place.join(", ") },
         ip: string(row, "ip"),
         app: string(row, "app"),
         device: string(row, "device"),
-        result: match row.get("success").and_then(Value::as_bool) {
+        result: match success {
             Some(true) => Tag::new("Signed in", if suspect { Tone::Bad } else { Tone::Plain }),
             Some(false) => Tag::new("Failed", Tone::Plain),
             None => Tag::new("Result not told", Tone::Plain),
         },
-        mfa: row.get("mfa").and_then(Value::as_bool).map(|mfa| if mfa { "MFA" } else { "one factor" }),
+        mfa: mfa.map(|mfa| if mfa { "MFA" } else { "one factor" }),
         risk: risk.map(words::risk),
         suspect,
     }
@@ -257,11 +277,13 @@ fn method(kind: &str) -> String {
 /// `atRisk` as `at risk`.
 fn plain_camel(word: &str) -> String {
     let mut out = String::new();
+    let mut before = ' ';
     for c in word.chars().take(80) {
-        if c.is_uppercase() && !out.is_empty() {
+        if c.is_uppercase() && before.is_lowercase() {
             out.push(' ');
         }
         out.extend(c.to_lowercase());
+        before = c;
     }
     words::plain(&out)
 }

@@ -74,7 +74,9 @@ impl Histogram {
 
 fn bar(index: usize, count: u64, most: u64, total: u64) -> Bar {
     let label = match EDGES.get(index) {
-        Some(edge) => format!("≤ {}", words::span(SignedDuration::from_millis(i64::try_from(*edge).unwrap_or(i64::MAX))).replace(".0", "")),
+        Some(edge) if *edge < 1_000 => format!("≤ {edge} ms"),
+        Some(edge) if *edge < 60_000 => format!("≤ {} s", edge / 1_000),
+        Some(edge) => format!("≤ {} min", edge / 60_000),
         None => "more".to_owned(),
     };
     // A bar that counts something is never invisible.

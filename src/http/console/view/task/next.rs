@@ -41,7 +41,10 @@ impl Choices {
         };
         let open = task.state.is_undecided();
         let withdrawable = task.approval.as_ref().is_some_and(|approval| approval.withdrawn.is_none())
-            && task.rows.iter().all(|row| matches!(row.progress, Progress::Waiting | Progress::Failed { may_retry: true, .. }));
+            && task
+                .rows
+                .iter()
+                .all(|row| matches!(row.progress, Progress::Waiting | Progress::Failed { may_retry: true, .. }));
         if !open && !withdrawable {
             return choices;
         }
@@ -92,7 +95,9 @@ impl Choices {
 /// What happens after yes and after no, in the order in which it happens.
 pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
     if task.shadow {
-        return vec!["This task was made in shadow mode. Whatever is decided, nothing of it is ever executed.".to_owned()];
+        return vec![
+            "This task was made in shadow mode. Whatever is decided, nothing of it is ever executed.".to_owned(),
+        ];
     }
     match task.kind {
         Kind::Approval => approval(task, who),
@@ -101,13 +106,15 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
             "Where it replaces a reset, oust revokes the sessions again afterwards.".to_owned(),
         ],
         Kind::Release => vec![
-            "Approve frees everything parked in this tenant, oldest first: each person's sessions are revoked now.".to_owned(),
+            "Approve frees everything parked in this tenant, oldest first: each person's sessions are revoked now."
+                .to_owned(),
             "Deny leaves it parked: those sessions keep working.".to_owned(),
             "Check first that a faulty detection rule did not name half the company.".to_owned(),
         ],
         Kind::Held => vec![
             "Nothing was done yet: read below why it is held.".to_owned(),
-            "Approve marks it as dealt with; deny closes it as no threat. Neither has an effect at Microsoft.".to_owned(),
+            "Approve marks it as dealt with; deny closes it as no threat. Neither has an effect at Microsoft."
+                .to_owned(),
         ],
         Kind::Undecided => vec![
             "The playbook's condition could not be evaluated.".to_owned(),
@@ -126,12 +133,16 @@ fn approval(task: &Task, who: &str) -> Vec<String> {
         let whose = if more { "the last approver's browser" } else { "this browser" };
         lines.push(format!("A temporary password is made and sealed to {whose}; nobody else can ever open it."));
         lines.push("Keep this page open: the password is set only while the page is there to receive it.".to_owned());
-        lines.push(format!("You see it once, for 15 minutes. Pass it to {who} by voice, after you made sure who is speaking."));
+        lines.push(format!(
+            "You see it once, for 15 minutes. Pass it to {who} by voice, after you made sure who is speaking."
+        ));
     } else {
         lines.push("The steps are executed at once, in this order.".to_owned());
     }
     if task.rows.iter().any(|row| row.action == crate::domain::plan::RESET) {
-        lines.push("Then all sessions are revoked again, so that nothing signed in with the old password stays.".to_owned());
+        lines.push(
+            "Then all sessions are revoked again, so that nothing signed in with the old password stays.".to_owned(),
+        );
     }
     lines.push(format!("Deny is final: nothing of it happens, and the password of {who} stays as it is."));
     lines

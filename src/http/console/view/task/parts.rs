@@ -129,7 +129,10 @@ impl Clocks {
     pub(super) fn of(task: &Task, now: Timestamp) -> Self {
         let open = task.state.is_undecided();
         let execute = task.approval.as_ref().filter(|approval| approval.withdrawn.is_none());
-        let waits = task.rows.iter().any(|row| matches!(row.progress, Progress::Waiting | Progress::Failed { may_retry: true, .. }));
+        let waits = task
+            .rows
+            .iter()
+            .any(|row| matches!(row.progress, Progress::Waiting | Progress::Failed { may_retry: true, .. }));
         let reveal = task.rows.iter().find_map(|row| match &row.progress {
             Progress::Sealed { until: Some(until), .. } => Some(*until),
             Progress::Sealed { at, until: None } => at.checked_add(Task::FETCH_WITHIN).ok(),

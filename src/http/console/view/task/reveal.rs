@@ -55,7 +55,12 @@ impl Reveal {
             stage,
             mine: eye.me.is_some_and(|me| me.id == recipient.reviewer),
             recipient: eye.names.of(&recipient.reviewer),
-            key: recipient.key.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(128).collect(),
+            key: recipient
+                .key
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+                .take(128)
+                .collect(),
             until: until(task).map(|until| (When::new(until, eye.now), Left::new(until, eye.now))),
             presence: paths::presence(task.id),
             fetch: paths::reveal(task.id),
