@@ -104,7 +104,7 @@ impl OpenTask {
         Some(Self {
             href: paths::task(task.id),
             title: text::cut(&super::task::title(task), 120),
-            state: words::task_state(task.state.word()),
+            state: super::task::state_tag(task),
             left: left.map(|until| Left::new(until, now)),
         })
     }

@@ -24,7 +24,9 @@ pub const SIGN_IN: &str = "/console/sign-in";
 pub const SIGN_OUT: &str = "/console/sign-out";
 /// Form: `csrf`.
 pub const SIGN_OUT_EVERYWHERE: &str = "/console/sign-out-everywhere";
-/// Server-sent events: `event: changed`, `data: {"topics": ["cases", "task:task_…"]}`; a comment every 15 s.
+/// Server-sent events: `event: changed`, `data: {"topics": ["cases", "task:task_…"]}`; a comment every 15 s. Topics:
+/// `status` (pause, mode), `cases`, `case:<id>`, `tasks`, `task:<id>`, `buried`, `playbooks`, `audit`, `overview`,
+/// `settings`, and `*` for everything (something was missed).
 pub const EVENTS: &str = "/console/events";
 /// See the module's head.
 pub const DECIDE_BEGIN: &str = "/console/decide/begin";

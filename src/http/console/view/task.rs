@@ -121,8 +121,9 @@ impl TaskView {
 }
 
 /// A shadow task that was decided is never executed; the word must not promise it.
-fn state_tag(task: &Task) -> Tag {
+pub(super) fn state_tag(task: &Task) -> Tag {
     match (&task.state, task.shadow) {
+        (State::Pending | State::Escalated { .. }, _) if task.kind == Kind::Manual => Tag::new("To be done", Tone::Info),
         (State::Approved { .. }, true) => Tag::new("Approved for practice", Tone::Plain),
         (state, _) => words::task_state(state.word()),
     }
@@ -134,6 +135,7 @@ fn status(task: &Task, eye: Eye<'_>) -> (String, Option<When>) {
     let by = |ids: &[String]| eye.names.list(ids);
     let because = |reason: &str| text::line(reason);
     match &task.state {
+        State::Pending if task.kind == Kind::Manual => ("Nobody has reported it done yet.".to_owned(), None),
         State::Pending => ("Nobody has decided yet.".to_owned(), None),
         State::Escalated { at } => {
             let to = task.policy.escalate.as_ref().map(|escalation| escalation.to.join(", ")).unwrap_or_default();

@@ -43,8 +43,8 @@ impl Deed {
             effect: words::effect(&row.action, who),
             class: match row.class {
                 Class::Read => Tag::new("Reads only", Tone::Plain),
-                Class::Soft => Tag::new("Can be undone", Tone::Info),
-                Class::Hard => Tag::new("Cannot be undone", Tone::Warn),
+                Class::Soft => Tag::new("Little harm if wrong", Tone::Info),
+                Class::Hard => Tag::new("Hurts if wrong", Tone::Warn),
             },
             parameters: words::parameters(&row.params),
             reveals: row.reveals,
