@@ -47,7 +47,7 @@ fn evidence_holds_what_an_on_call_person_needs() {
     let recent: Vec<&str> =
         known.methods.iter().filter(|method| method.recent).map(|method| method.kind.as_str()).collect();
     assert_eq!(recent, ["Microsoft Authenticator"], "added a minute after the sign-in");
-    assert_eq!(known.detections[0].kind, "Anonymized ipaddress");
+    assert_eq!(known.detections[0].kind, "Anonymised IP address");
     assert_eq!(known.unread[0].what, "Read inbox rules");
     assert!(known.rules_read.is_none(), "what was not read is not clean");
 }
@@ -143,7 +143,7 @@ fn the_queue_is_ordered_by_urgency() {
             "Release Waits for a decision",
             "Approval Waits for a decision",
             "Approval Waits for a decision",
-            "By hand Waits for a decision",
+            "By hand To be done",
         ]
     );
     assert_eq!(view.rows[3].id, soon.id.to_string(), "the one with less time left first");

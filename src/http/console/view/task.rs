@@ -123,7 +123,9 @@ impl TaskView {
 /// A shadow task that was decided is never executed; the word must not promise it.
 pub(super) fn state_tag(task: &Task) -> Tag {
     match (&task.state, task.shadow) {
-        (State::Pending | State::Escalated { .. }, _) if task.kind == Kind::Manual => Tag::new("To be done", Tone::Info),
+        (State::Pending | State::Escalated { .. }, _) if task.kind == Kind::Manual => {
+            Tag::new("To be done", Tone::Info)
+        }
         (State::Approved { .. }, true) => Tag::new("Approved for practice", Tone::Plain),
         (state, _) => words::task_state(state.word()),
     }

@@ -10,6 +10,7 @@ use super::super::story::StepStory;
 use super::super::{text, words};
 use super::MOST;
 use crate::domain::plan::REVOKE;
+use crate::sources::normalise::names;
 
 /// One sign-in.
 #[derive(Debug, Clone)]
@@ -195,8 +196,7 @@ impl<'a> Reads<'a> {
             (level, state) => level.or(state),
         };
         let detections = self.rows("read_risk", "detections").iter().take(MOST).map(|row| Detection {
-            kind: string(row, "kind")
-                .map_or_else(|| "Detection".to_owned(), |kind| words::capital(&plain_camel(&kind))),
+            kind: string(row, "kind").map_or_else(|| "Detection".to_owned(), |kind| detection(&kind)),
             level: words::risk(row.get("level").and_then(Value::as_str).unwrap_or_default()),
             state: string(row, "state").map(|state| plain_camel(&state)),
             at: instant(row, "activity_at").or_else(|| instant(row, "detected_at")).map(|at| When::new(at, now)),
@@ -272,6 +272,11 @@ fn method(kind: &str) -> String {
         other => return words::capital(&plain_camel(other)),
     };
     known.to_owned()
+}
+
+/// Microsoft's word for a detection in ours, where it is one of them.
+fn detection(word: &str) -> String {
+    names::kind(word).map_or_else(|| words::capital(&plain_camel(word)), |kind| words::kind(kind.word()))
 }
 
 /// `atRisk` as `at risk`.
