@@ -48,7 +48,7 @@ async function seal(point, aad, clear) {
 }
 
 // ── the server's part ──
-const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '' };
+const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0 };
 const tell = (...topics) => world.streams.forEach((s) => s.write(`event: changed\ndata: ${JSON.stringify({ topics })}\n\n`));
 async function body(request) {
   const parts = [];
@@ -78,6 +78,11 @@ const server = createServer(async (request, response) => {
   if (request.method === 'POST') {
     assert.equal(request.headers['x-csrf-token'], 'csrf-token', pathname);
     const sent = await body(request);
+    if (pathname === '/console/pause') {
+      world.pauses += 1;
+      return world.proofs ? json(200, { location: '/settings' }) : json(403, { title: 'Prove it', step_up: true });
+    }
+    if (pathname === '/console/prove/begin') { world.proofs += 1; return json(200, { csrf: 'csrf-token' }); }
     if (pathname === '/console/decide/begin') {
       if (world.refuse) return json(409, world.refuse);
       world.decided.push(sent);
@@ -94,6 +99,9 @@ const server = createServer(async (request, response) => {
       return json(200, { ...(await seal(Buffer.from(world.key, 'base64url'), task, PASSWORD)), until: new Date(Date.now() + 900_000) });
     }
     if (pathname.endsWith('/acknowledge')) { world.acknowledged += 1; world.page = 'task-revealed'; return response.writeHead(204).end(); }
+  }
+  if (pathname === '/settings') {
+    return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page(world.proofs ? 'settings-paused' : 'settings'));
   }
   if (pathname === '/task' || pathname.startsWith('/console/tasks')) {
     return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page(world.page));
@@ -212,6 +220,13 @@ const kept = await tab.evaluate(() => new Promise((done) => {
 assert.equal(kept, 0);
 assert.ok(!(await tab.content()).includes(PASSWORD));
 step('passed on: the key is deleted and the text is gone');
+
+await tab.goto(`${base}/settings`);
+await tab.locator('[name=reason]').fill('a rule names everybody');
+await button('Pause').click();
+await button('Resume').waitFor();
+assert.deepEqual([world.pauses, world.proofs], [2, 1]);
+step('a deed that wants a fresh proof gets one and is done then');
 
 assert.deepEqual(errors, []);
 await browser.close();

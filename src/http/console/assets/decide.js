@@ -1,11 +1,12 @@
-// Forms with `data-proof`: the deed is described to the server, proved with a passkey (or at the identity provider), and
-// only then done. See paths.rs for the contract. Without this script the form posts to its `action`.
+// Forms whose deed needs a proof that it is you. `data-decide`: a decision, described to the server before the proof and
+// bound to it. `data-proof`: anything else; it is sent, and sent again after a proof where the server asks for one. See
+// paths.rs for the contract. Without this script both post to their `action`.
 
 import { decode, encode } from './hpke.js';
 import { ensure } from './keys.js';
 
-const BEGIN = '/console/decide/begin';
-const FINISH = '/console/decide/finish';
+const DECIDE = '/console/decide';
+const PROVE = '/console/prove';
 
 class Problem extends Error {
   constructor(problem) {
@@ -28,11 +29,16 @@ async function post(url, body) {
   }
   const json = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Problem({ status: answer.status, title: json.title ?? `HTTP ${answer.status}`, ...json });
+  if (json.csrf) {
+    // A proof renews the session; the forms of this page go on under the new one.
+    document.body.dataset.csrf = json.csrf;
+    for (const field of document.querySelectorAll('input[name=csrf]')) field.value = json.csrf;
+  }
   return json;
 }
 
 /** The browser asks for the passkey; base64url in, base64url out. */
-async function prove(options) {
+async function assertion(options) {
   const publicKey = { ...options, challenge: decode(options.challenge) };
   publicKey.allowCredentials = (options.allowCredentials ?? []).map((c) => ({ ...c, id: decode(c.id) }));
   const credential = await navigator.credentials.get({ publicKey }).catch(() => {
@@ -42,12 +48,50 @@ async function prove(options) {
   const r = credential.response;
   return {
     id: credential.id, rawId: bytes(credential.rawId), type: credential.type,
-    extensions: credential.getClientExtensionResults(),
+    clientExtensionResults: credential.getClientExtensionResults(),
     response: {
       authenticatorData: bytes(r.authenticatorData), clientDataJSON: bytes(r.clientDataJSON),
       signature: bytes(r.signature), userHandle: bytes(r.userHandle),
     },
   };
+}
+
+const never = new Promise(() => {});
+
+/** Begins a ceremony, proves it, finishes it; or leaves for the identity provider. */
+async function ceremony(path, fields) {
+  const begun = await post(`${path}/begin`, fields);
+  if (begun.redirect) {
+    location.assign(begun.redirect);
+    return never;
+  }
+  if (!begun.publicKey) return begun;
+  const credential = await assertion(begun.publicKey.publicKey ?? begun.publicKey);
+  return post(`${path}/finish`, { ceremony: begun.ceremony, credential });
+}
+
+/** Who has no passkey here proves it at the identity provider, and comes back to this page. */
+function proveElsewhere() {
+  const form = Object.assign(document.createElement('form'), { method: 'post', action: `${PROVE}/oidc` });
+  for (const [name, value] of [['csrf', document.body.dataset.csrf], ['next', location.pathname]]) {
+    form.append(Object.assign(document.createElement('input'), { type: 'hidden', name, value }));
+  }
+  document.body.append(form);
+  form.submit();
+  return never;
+}
+
+async function proved(deed) {
+  try {
+    return await deed();
+  } catch (error) {
+    if (!error.problem?.step_up) throw error;
+    await ceremony(PROVE, {}).catch((refused) => {
+      if (refused.problem?.status) return proveElsewhere();
+      throw refused;
+    });
+    return deed();
+  }
 }
 
 function describe(form, submitter) {
@@ -70,6 +114,7 @@ function complain(form, problem) {
   for (const change of problem.difference ?? []) {
     lines.push(line(`${change.what}: shown ${change.shown || 'nothing'}, now ${change.now}`));
   }
+  for (const change of (problem.changed ?? '').split('; ').filter(Boolean)) lines.push(line(change));
   if (problem.status === 409) {
     const again = line('Load it again', 'a');
     again.href = location.pathname;
@@ -95,19 +140,18 @@ async function submit(form, submitter) {
     }
     fields.recipient_key = pair.key;
   }
-  const begun = await post(BEGIN, fields);
-  if (begun.redirect) return location.assign(begun.redirect);
-  let done = begun;
-  if (begun.publicKey) {
-    const options = begun.publicKey.publicKey ?? begun.publicKey;
-    done = await post(FINISH, { ceremony: begun.ceremony, credential: await prove(options) });
+  const done = form.hasAttribute('data-decide') ? await ceremony(DECIDE, fields) : await proved(() => post(form.getAttribute('action'), fields));
+  if (done.refused) {
+    const refused = done.results.filter((row) => row.problem);
+    const difference = refused.map((row) => ({ what: row.task, shown: 'open', now: row.problem.detail ?? row.problem.title }));
+    throw new Problem({ status: 409, title: `${done.refused} of ${done.results.length} were not recorded`, detail: 'The others were.', difference });
   }
   location.assign(done.location ?? location.pathname);
 }
 
 document.addEventListener('submit', async (event) => {
   const form = event.target;
-  if (!form.hasAttribute('data-proof')) return;
+  if (!form.hasAttribute('data-proof') && !form.hasAttribute('data-decide')) return;
   event.preventDefault();
   if (form.dataset.busy) return;
   form.dataset.busy = '1';

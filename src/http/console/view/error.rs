@@ -78,7 +78,7 @@ impl ErrorView {
     pub fn refused(refused: &Refused, names: &Names, now: Timestamp) -> Self {
         match refused {
             Refused::Conflict { who, when, what } => {
-                let by: Vec<String> = who.split(", ").filter(|id| !id.is_empty()).map(|id| names.actor(id)).collect();
+                let by: Vec<String> = who.split(", ").filter(|id| !id.is_empty()).map(|id| who_is(id, names)).collect();
                 let by = if by.is_empty() { String::new() } else { format!(" by {}", words::and(&by)) };
                 let mut view =
                     Self::new(409, "Somebody was faster", &format!("It is already {}{by}.", text::line(what)))
@@ -139,6 +139,11 @@ impl ErrorView {
             ])
             .of_request(request_id)
     }
+}
+
+/// A voter's id, or an actor such as `operator:root`.
+fn who_is(id: &str, names: &Names) -> String {
+    if id.contains(':') { names.actor(id) } else { names.of(id) }
 }
 
 /// `subject: was a, is b; action: x is new` as rows.

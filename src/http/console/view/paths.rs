@@ -1,11 +1,13 @@
 //! Every URL the pages use, in one place, with what it expects. `GET`s change nothing; everything else is a `POST`
 //! that carries `csrf` (a form field; the header `X-CSRF-Token` from scripts).
 //!
-//! A form with `data-proof` is sent by `decide.js`: its fields as one JSON object to [`DECIDE_BEGIN`], the answer
-//! `{"ceremony": …, "publicKey": …}` is proved with a passkey and sent to [`DECIDE_FINISH`] as
-//! `{"ceremony": …, "credential": …}`; `{"redirect": url}` goes to the identity provider instead, and `{"location":
-//! url}` is where to go when it is done. Refusals are `application/problem+json` with `title`, `detail` and, for a 409,
-//! `difference: [{"what", "shown", "now"}]`. Without script the same form is posted to its `action`.
+//! A form with `data-decide` is a decision: `decide.js` sends its fields as one JSON object to [`DECIDE_BEGIN`], the
+//! answer `{"ceremony": …, "publicKey": …}` is proved with a passkey and sent to [`DECIDE_FINISH`] as `{"ceremony": …,
+//! "credential": …}`; `{"redirect": url}` goes to the identity provider instead. A form with `data-proof` is anything
+//! else: its fields go as JSON to its `action`; a refusal with `"step_up": true` is proved at `/console/prove/…` and sent
+//! again. Either is answered with `{"location": url}`, where to go when it is done. Refusals are
+//! `application/problem+json` with `title`, `detail` and, for a 409, `difference: [{"what", "shown", "now"}]` or `changed`.
+//! Without script the same form is posted to its `action`, and answered with a page.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -118,9 +120,6 @@ pub fn settle_buried(id: BuriedId) -> String {
 pub fn playbook(name: &str) -> String {
     format!("{PLAYBOOKS}/{}", segment(name))
 }
-
-/// Form: `credential`: removes one of the reviewer's own passkeys.
-pub const REMOVE_PASSKEY: &str = "/console/settings/passkeys/remove";
 
 #[cfg(test)]
 mod tests {
