@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 
 const require = createRequire(path.join((process.env.NODE_PATH ?? '.').split(':')[0], 'x.js'));
 const { chromium } = require('playwright-core');
+const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
 const [pages, out] = process.argv.slice(2);
 const assets = fileURLToPath(new URL('../../src/http/console/assets/', import.meta.url));
 const PASSWORD = 'hk7-Nq.44+zT9%mK2wXe';
@@ -169,6 +170,9 @@ tell(`task:${world.decided[0].task}`);
 const dialog = tab.getByRole('dialog', { name: 'Temporary password' });
 await dialog.waitFor();
 assert.ok(!(await tab.content()).includes(PASSWORD), 'masked until asked');
+await tab.evaluate(axe);
+const audited = await tab.evaluate(() => globalThis.axe.run('dialog', { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa'] }));
+assert.deepEqual(audited.violations.map((violation) => violation.id), []);
 if (out) await tab.screenshot({ path: path.join(out, 'reveal-masked.png') });
 await button('Show password').click();
 await tab.getByText(PASSWORD).waitFor();

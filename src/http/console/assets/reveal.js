@@ -66,15 +66,14 @@ async function fetchSecret() {
 
 function mask() {
   shown = false;
-  part('secret').replaceChildren('•'.repeat(16));
-  part('secret').setAttribute('aria-label', 'Password hidden');
+  const word = (text, attributes) => Object.assign(document.createElement('span'), { textContent: text, ...attributes });
+  part('secret').replaceChildren(word('•'.repeat(16), { ariaHidden: 'true' }), word('hidden', { className: 'sr' }));
   part('show').textContent = 'Show password';
   part('show').setAttribute('aria-pressed', 'false');
 }
 
 function unmask() {
   shown = true;
-  part('secret').removeAttribute('aria-label');
   part('secret').replaceChildren(document.createTextNode(secret));
   part('show').setAttribute('aria-pressed', 'true');
 }
