@@ -4,6 +4,8 @@ mod chaos;
 
 mod cli;
 
+mod console;
+
 mod engine;
 
 mod floors;
