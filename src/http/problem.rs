@@ -175,7 +175,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// What a handler returns instead of a body: `seal` renders it once the request's id is at hand.
 #[derive(Debug, Clone)]
-struct Unrendered(Value);
+pub(super) struct Unrendered(pub(super) Value);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

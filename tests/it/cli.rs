@@ -240,7 +240,6 @@ fn the_example_that_is_shipped_names_every_key_and_opens_every_source() {
     }
 }
 
-<<<<<<< HEAD
 #[test]
 fn a_reviewer_is_invited_listed_and_disabled() {
     let folder = folder(CONFIG);
@@ -265,7 +264,8 @@ fn a_reviewer_is_invited_listed_and_disabled() {
     said(folder.path(), &["reviewer", "disable", "ada", "--json"], 0);
     said(folder.path(), &["reviewer", "disable", "nobody", "--json"], 1);
     said(folder.path(), &["reviewer", "invite", "ada", "--json"], 1);
-=======
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_work_on_a_shared_store() {
     let place = crate::support::postgres::Place::new().await;
@@ -295,5 +295,4 @@ async fn commands_work_on_a_shared_store() {
         let all = String::from_utf8_lossy(&[shown.stdout, shown.stderr].concat()).into_owned();
         assert!(!all.contains("oust-test"), "no password is shown by {arguments:?}: {all}");
     }
->>>>>>> main
 }

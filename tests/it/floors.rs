@@ -106,15 +106,11 @@ fn imports_only_go_down() {
 fn each_outside_tool_is_known_to_few_modules() {
     let rules: &[(&str, &[&str])] = &[
         ("rusqlite", &["store"]),
-<<<<<<< HEAD
+        ("tokio_postgres", &["store/postgres"]),
+        ("deadpool", &["store/postgres"]),
         ("reqwest", &["graph", "twin", "cli", "http"]),
         ("webauthn_rs", &["http"]),
         ("openidconnect", &["http"]),
-=======
-        ("tokio_postgres", &["store/postgres"]),
-        ("deadpool", &["store/postgres"]),
-        ("reqwest", &["graph", "twin", "cli"]),
->>>>>>> main
         ("axum::", &["http", "twin"]),
         ("clap::", &["cli"]),
         ("serde_saphyr", &["playbook"]),

@@ -108,6 +108,8 @@ pub struct OverviewView {
     pub revokes: Histogram,
     /// Median and 99th percentile of Microsoft's and the sender's time before us.
     pub lag: Option<(String, String)>,
+    /// Sources, throttling and canary are measured here; otherwise nothing is said about them.
+    pub measured: bool,
     pub sources: Vec<SourceLine>,
     pub throttled: Vec<ThrottleLine>,
     pub canary: Tag,
@@ -142,6 +144,7 @@ impl OverviewView {
             oldest_task: facts.figures.tasks_oldest.map(|at| When::new(at, now)),
             revokes: Histogram::of(&facts.revokes),
             lag: lag.map(|(p50, p99)| (words::span(p50), words::span(p99))),
+            measured: true,
             sources: facts.sources.iter().take(200).map(|source| SourceLine::of(source, now)).collect(),
             throttled: throttled.collect(),
             canary,
