@@ -61,6 +61,8 @@ problems! {
     forbidden = FORBIDDEN, "forbidden", "This is not allowed";
     /// 401 for people: nobody is signed in, or the proof does not hold.
     not_signed_in = UNAUTHORIZED, "not-signed-in", "You are not signed in";
+    /// 410: it was there, and never will be again.
+    gone = GONE, "gone", "This is over";
     /// 409: an attempt, link or name that was used before.
     spent = CONFLICT, "spent", "This was used before or is over";
     /// 409: somebody was first, or it is not what was shown.
