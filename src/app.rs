@@ -1,5 +1,7 @@
 //! Builds the floors bottom-up from a configuration and runs them: one process, one shutdown, the only clock.
 
+mod console;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,7 +20,8 @@ use crate::domain::person::Rules;
 use crate::domain::run::Mode;
 use crate::engine::{self, Clock, Engine, NoHook, Tenant};
 use crate::graph::{self, Graph};
-use crate::http::sign_in::{self, SignIn, Site};
+use crate::http::console::Console;
+use crate::http::sign_in::SignIn;
 use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::queue::{Amqp, Embedded, Queue};
@@ -93,7 +96,10 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let queue = open_queue(&config, roles, store.as_ref(), &telemetry).await?;
     let stop = CancellationToken::new();
     let engine = match &store {
-        Some(store) if works => Some(engine(&config, roles, store, &queue, &telemetry, &clock).await?),
+        // A console records decisions, wherever the work is done.
+        Some(store) if works || roles.contains(&Role::Console) => {
+            Some(engine(&config, roles, store, &queue, &telemetry, &clock).await?)
+        }
         _ => None,
     };
     let address = config.listen;
@@ -102,13 +108,13 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     running.address = listener.local_addr()?;
     let surface = running.surface(&config, roles, &queue, &telemetry, &clock)?;
-    let sign_in = running.sign_in(&config, roles, reviewers, &telemetry, &clock)?;
-    if roles.contains(&Role::Receiver) || sign_in.is_some() {
-        running.audit_refusals(&surface, sign_in.as_ref(), &queue, &clock);
+    let console = console::console(&running, &config, roles, reviewers, &telemetry, &clock)?;
+    if roles.contains(&Role::Receiver) || console.is_some() {
+        running.audit_refusals(&surface, console.as_ref().map(Console::sign_in), &queue, &clock);
     }
     let mut router = http::router(surface);
-    if let Some(sign_in) = &sign_in {
-        router = router.merge(sign_in::router(sign_in));
+    if let Some(console) = &console {
+        router = router.merge(http::console::router(console));
     }
     let told = running.stop.clone();
     running.served = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
@@ -147,6 +153,7 @@ impl Running {
         telemetry: &Telemetry,
         clock: &Clock,
     ) -> anyhow::Result<http::State> {
+        let works = roles.contains(&Role::Worker) || roles.contains(&Role::Poller);
         // Health and metrics every process has; ways in only a receiver, reads only a console.
         let taken = config.sources.iter().filter(|_| roles.contains(&Role::Receiver));
         let sources = taken.map(config::Source::open).collect::<Result<_, _>>();
@@ -168,40 +175,10 @@ impl Running {
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
             clock: Arc::clone(clock),
-            ready: self.readiness(telemetry, matches!(config.queue, QueueAt::Embedded)),
+            ready: self.readiness(telemetry, matches!(config.queue, QueueAt::Embedded), works),
             covered,
             paused,
         }))
-    }
-
-    /// People sign in where the console is; decisions are recorded where the engine is too.
-    fn sign_in(
-        &self,
-        config: &Config,
-        roles: &[Role],
-        store: Option<Arc<dyn Reviewers>>,
-        telemetry: &Telemetry,
-        clock: &Clock,
-    ) -> anyhow::Result<Option<SignIn>> {
-        let wanted = &config.reviewers;
-        let Some(store) = store else { return Ok(None) };
-        if !roles.contains(&Role::Console) || (!wanted.passkeys && wanted.oidc.is_none()) {
-            return Ok(None);
-        }
-        let decider = self.engine.clone().map(|engine| Arc::new(engine) as Arc<dyn sign_in::Decider>);
-        let parts = sign_in::Parts {
-            store,
-            clock: Arc::clone(clock),
-            telemetry: telemetry.clone(),
-            limits: config.limits.clone(),
-            site: Site::of(config.public_url.as_ref(), self.address).context("people cannot sign in")?,
-            passkeys: wanted.passkeys,
-            oidc: wanted.oidc.clone(),
-            decider,
-            tenants: config.tenants.iter().map(|tenant| (tenant.tenant_id, tenant.name.clone())).collect(),
-            rates: sign_in::Rates::default(),
-        };
-        Ok(Some(SignIn::new(parts).context("people cannot sign in")?))
     }
 
     /// Refused senders are audited as one summary a minute (law 11), and once more at the end.
@@ -249,7 +226,12 @@ impl Running {
     }
 
     /// Looks at store and queue once a second, so that `/readyz` answers without waiting for them.
-    fn readiness(&self, telemetry: &Telemetry, is_embedded: bool) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    fn readiness(
+        &self,
+        telemetry: &Telemetry,
+        is_embedded: bool,
+        works: bool,
+    ) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
         let healthy = Arc::new(AtomicBool::new(true));
         let problem = Arc::new(Mutex::new(None::<String>));
         let (store, queue, stop) = (self.store.clone(), Arc::clone(&self.queue), self.stop.clone());
@@ -284,9 +266,11 @@ impl Running {
             let queue_ok = condition.ok && (ok || !is_embedded);
             checks.push(Check { name: "queue".into(), ok: queue_ok, detail: Some(condition.detail) });
             if let Some(engine) = &engine {
-                let leased = engine.holds_lease();
-                let detail = (!leased).then(|| "lost; another is asked for".to_owned());
-                checks.push(Check { name: "lease".into(), ok: leased, detail });
+                if works {
+                    let leased = engine.holds_lease();
+                    let detail = (!leased).then(|| "lost; another is asked for".to_owned());
+                    checks.push(Check { name: "lease".into(), ok: leased, detail });
+                }
                 let (catalog, problems) = engine.playbooks();
                 let detail = match problems.first() {
                     None => format!("{} playbooks, set {}", catalog.entries().len(), catalog.set_hash()),

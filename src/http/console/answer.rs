@@ -134,8 +134,8 @@ impl Sent {
         let fields = if is_form {
             url::form_urlencoded::parse(&bytes).into_owned().collect()
         } else {
-            let object: BTreeMap<String, Value> =
-                serde_json::from_slice(&bytes).map_err(|error| Problem::not_json(format!("the body does not fit: {error}")))?;
+            let object: BTreeMap<String, Value> = serde_json::from_slice(&bytes)
+                .map_err(|error| Problem::not_json(format!("the body does not fit: {error}")))?;
             let text = |value| match value {
                 Value::String(text) => text,
                 other => other.to_string(),

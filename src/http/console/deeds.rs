@@ -62,7 +62,9 @@ pub(super) async fn done(
 
 /// Votes need a proof, and that a script.
 pub(super) async fn scriptless() -> Problem {
-    Problem::unfit("deciding needs script in this browser: your passkey proves the decision itself. Nothing was decided")
+    Problem::unfit(
+        "deciding needs script in this browser: your passkey proves the decision itself. Nothing was decided",
+    )
 }
 
 /// The task whose secret is this reviewer's, in the browser with this key.
@@ -111,10 +113,8 @@ pub(super) async fn reveal(
     let sent = Sent::read(&console, request).await?;
     let key = sent.get("key");
     let task = recipient(&console, &who, &task, key, &id).await?;
-    let over = task
-        .rows
-        .iter()
-        .any(|row| matches!(row.progress, Progress::Revealed { .. } | Progress::RevealExpired { .. }));
+    let over =
+        task.rows.iter().any(|row| matches!(row.progress, Progress::Revealed { .. } | Progress::RevealExpired { .. }));
     if over {
         return Err(Problem::gone("it was passed on, or its time is over: it cannot be shown again"));
     }

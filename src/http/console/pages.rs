@@ -153,8 +153,12 @@ pub(super) async fn overview(
     let now = console.now();
     let cases = console.store().cases(&Filter::default(), &Page { after: None, limit: MEASURED }).await;
     let day = SignedDuration::from_hours(24);
-    let recent: Vec<_> =
-        cases.map_err(failed(&id))?.items.into_iter().filter(|case| now.duration_since(case.received_at) <= day).collect();
+    let recent: Vec<_> = cases
+        .map_err(failed(&id))?
+        .items
+        .into_iter()
+        .filter(|case| now.duration_since(case.received_at) <= day)
+        .collect();
     let revokes = recent.iter().filter_map(|case| Some(case.revoke_accepted_at?.duration_since(case.received_at)));
     let activity = |case: &crate::store::CaseRow| {
         let text = case.detail.get("latest_activity").and_then(Value::as_str)?;

@@ -1,6 +1,7 @@
 //! `GET /console/tasks`, `GET /console/tasks/{id}`: what waits for a human.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use axum::Extension;
 use axum::extract::{Path, State as Shared};
@@ -12,7 +13,6 @@ use super::state::Console;
 use super::view::task::{TaskPage, TaskView};
 use super::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
 use super::view::{Eye, Section};
-use crate::domain::task::Kind;
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 use crate::store::{Filter, Page};
@@ -38,8 +38,8 @@ pub(super) async fn list(
     for task in &listed.items {
         let about = match task.case {
             Some(case) => {
-                if !known.contains_key(&case) {
-                    known.insert(case, console.brief(case, &id).await?);
+                if let Entry::Vacant(place) = known.entry(case) {
+                    place.insert(console.brief(case, &id).await?);
                 }
                 known.get(&case).cloned().unwrap_or_default()
             }
@@ -70,6 +70,5 @@ pub(super) async fn one(
     if let Some(reveal) = &mut view.reveal {
         reveal.reissue = None;
     }
-    debug_assert!(task.kind != Kind::Manual || !view.choices.approve, "a manual task is reported done");
     asked.show(&TaskPage { shell: &shell, view: &view })
 }

@@ -19,7 +19,7 @@ mod state;
 pub use browser::CSRF;
 pub use decide::problem_of;
 pub use oidc::{Aal2, Config as OidcConfig, Error as OidcError};
-pub use page::{EnrolView, SCRIPT, SignInView, enrol_view, sign_in_view};
+pub use page::{SCRIPT, SignInView, sign_in_view};
 pub use routes::{Access, Route, Routes};
 pub use session::SignedIn;
 pub use site::{Error as SiteError, Site};

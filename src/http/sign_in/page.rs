@@ -1,7 +1,5 @@
-//! The plain pages of signing in: what there is before the console's own pages, and their view models. Text is escaped,
-//! scripts come from a file: the policy allows nothing inline.
-
-use std::fmt::Write as _;
+//! The pages of signing in, made by the console's views, and what ends a session. Scripts come from files: the policy
+//! allows nothing inline.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -16,7 +14,12 @@ use super::browser;
 use super::enrol::invitation;
 use super::session::{Id, SignedIn};
 use super::state::{SignIn, actor, audit, failed};
+use crate::domain::task::Role;
 use crate::http::Problem;
+use crate::http::console::view::sign_in::{
+    EnrolPage, EnrolView as EnrolPageView, SignInPage, SignInView as SignInPageView,
+};
+use crate::http::console::view::{Page, Shell};
 use crate::store;
 use crate::store::reviewers::Change;
 
@@ -32,18 +35,6 @@ pub struct SignInView {
     pub next: String,
     /// Why they are here again, if they are.
     pub notice: Option<String>,
-}
-
-/// What an enrolment page shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct EnrolView {
-    /// For whom the link is.
-    pub name: String,
-    pub display_name: String,
-    pub roles: Vec<String>,
-    pub expires_at: jiff::Timestamp,
-    /// Where the ceremony is begun and finished: this path with `/begin` and `/finish`.
-    pub path: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,29 +77,16 @@ pub(super) async fn sign_in(
         let to = HeaderValue::try_from(to).unwrap_or(HeaderValue::from_static("/console/sign-in"));
         return (StatusCode::SEE_OTHER, [(LOCATION, to)]).into_response();
     }
-    let mut main = String::new();
-    if let Some(notice) = &view.notice {
-        let _ = write!(main, "<p role=\"status\">{}</p>", escaped(notice));
-    }
-    if view.passkeys {
-        let next = escaped(&view.next);
-        let _ = write!(
-            main,
-            "<p><button type=\"button\" data-passkey=\"sign-in\" data-next=\"{next}\">Sign in with a passkey</button></p>"
-        );
-    }
-    if view.provider {
-        let next = escaped(&view.next);
-        let _ = write!(
-            main,
-            "<form method=\"post\" action=\"/console/sign-in/oidc\"><input type=\"hidden\" name=\"next\" \
-             value=\"{next}\"><button>Sign in with your organisation</button></form>"
-        );
+    let oidc = view.provider.then_some(("your organisation", "/console/sign-in/oidc"));
+    let mut shown = SignInPageView::of(view.passkeys, oidc, Some(&view.next));
+    match asked.error.as_deref() {
+        Some("out") => shown.ended = view.notice,
+        _ => shown.error = view.notice,
     }
     if !view.passkeys && !view.provider {
-        main.push_str("<p>No way to sign in is configured: see <code>reviewers</code> in oust.yaml.</p>");
+        shown.error = Some("No way to sign in is configured: see `reviewers` in oust.yaml.".to_owned());
     }
-    page("Sign in", &main)
+    rendered(&SignInPage { shell: &Shell::outside(sign_in.now()), view: &shown })
 }
 
 /// The page behind an invitation: shows for whom it is. Looking changes nothing.
@@ -117,34 +95,24 @@ pub(super) async fn enrol(
     Id(id): Id,
     Path(token): Path<String>,
 ) -> Result<Response, Problem> {
-    let view = enrol_view(&sign_in, &token, &id).await?;
-    let main = format!(
-        "<p>This link is for <strong>{}</strong> ({}; {}). It works once, until <time>{}</time>.</p>\
-         <p><label>Name of this device <input name=\"name\" maxlength=\"60\" data-passkey-name></label></p>\
-         <p><button type=\"button\" data-passkey=\"enrol\" data-url=\"{}\">Make a passkey</button></p>",
-        escaped(&view.display_name),
-        escaped(&view.name),
-        escaped(&view.roles.join(", ")),
-        view.expires_at,
-        escaped(&view.path),
-    );
-    Ok(page("Your passkey", &main))
+    let (path, now) = (format!("/console/enrol/{token}"), sign_in.now());
+    sign_in.passkeys()?;
+    let (invite, account) = invitation(&sign_in, &token, &id).await?;
+    let role = account.roles.iter().max().copied().unwrap_or(Role::Viewer);
+    let name = format!("{} ({})", account.display_name, account.id);
+    let shown = EnrolPageView::open(&name, role, &account.groups, invite.expires_at, &path, now);
+    Ok(rendered(&EnrolPage { shell: &Shell::outside(now), view: &shown }))
 }
 
-/// What the page behind an invitation shows.
-///
-/// # Errors
-/// 404 for a link that was used, has expired or never was.
-pub async fn enrol_view(sign_in: &SignIn, token: &str, id: &crate::http::RequestId) -> Result<EnrolView, Problem> {
-    sign_in.passkeys()?;
-    let (invite, account) = invitation(sign_in, token, id).await?;
-    Ok(EnrolView {
-        name: account.id.to_string(),
-        display_name: account.display_name,
-        roles: account.roles.iter().map(|role| role.word().to_owned()).collect(),
-        expires_at: invite.expires_at,
-        path: format!("/console/enrol/{token}"),
-    })
+/// A page of a view.
+fn rendered(page: &dyn Page) -> Response {
+    match page.html() {
+        Ok(html) => Html(html).into_response(),
+        Err(error) => {
+            tracing::error!(error = %error, "a page could not be made");
+            Problem::internal("the log has the reason under this request's id").into_response()
+        }
+    }
 }
 
 /// The script.
