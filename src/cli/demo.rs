@@ -208,14 +208,13 @@ impl Stage {
 
     /// What a newcomer can do next.
     fn stay(&self, out: Out, link: &str) {
-        out.note(&format!(
-            "\nthe console, signed in by a passkey that your browser makes (the link works once, on this machine):\n  {link}\nthere: open the waiting reset, approve it, and see the temporary password"
-        ));
         let config = self.folder.path().join("oust.yaml");
         let config = config.display();
         out.note(&format!(
-            "\nstill running; try, from another terminal:\n  oust case list --config {config}\n  oust task list --config {config}\n  oust pause --reason drill --config {config}\n  curl {}\nCtrl-C ends it and removes everything",
-            self.url.join("/readyz").map(String::from).unwrap_or_default()
+            "\nthe console, signed in by a passkey that your browser makes (the link works once, on this machine):\n  {link}\n\
+             there: open the waiting reset, approve it, and see the temporary password\n\
+             \nor, from another terminal:\n  oust case list --config {config}\n  oust task list --config {config}\n  \
+             oust pause --reason drill --config {config}\nCtrl-C ends it and removes everything"
         ));
     }
 }

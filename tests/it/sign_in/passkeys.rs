@@ -258,7 +258,7 @@ async fn an_invitation_is_good_once_and_for_fifteen_minutes() {
     let page = house.browser().get(&format!("/console/enrol/{token}")).await;
     assert_eq!(page.status, 200);
     assert!(
-        page.text.contains("&lt;ada&gt;") && page.text.contains("approver") && !page.text.contains("<ada>"),
+        page.text.contains("&#60;ada&#62;") && page.text.contains("approver") && !page.text.contains("<ada>"),
         "{}",
         page.text
     );

@@ -2,7 +2,7 @@
 
 use super::evidence::Known;
 use super::exposure::Exposure;
-use super::home::OpenTask;
+use super::home::{OpenTask, urgency};
 use super::markup::{Tag, Tone, When};
 use super::person::PersonCard;
 use super::story::{RunFacts, StepStory, steps};
@@ -128,7 +128,7 @@ impl CaseView {
             |key: &str| case.detail.get(key).and_then(serde_json::Value::as_str).and_then(|at| at.parse().ok());
         let reset_at: Option<jiff::Timestamp> = instant("reset_at");
         let mut open: Vec<&Task> = tasks.iter().filter(|task| !task.state.is_terminal()).collect();
-        open.sort_by_key(|task| (!task.state.is_undecided(), task.decide_by()));
+        open.sort_by_key(|task| urgency(task));
         Self {
             id: case.id.to_string(),
             risk: words::risk(&case.risk),

@@ -99,7 +99,7 @@ impl OpenTask {
     /// The most urgent open one; `None` where nothing waits.
     pub fn of(tasks: &[Task], now: Timestamp) -> Option<Self> {
         let open = tasks.iter().filter(|task| !task.state.is_terminal());
-        let task = open.min_by_key(|task| (!task.state.is_undecided(), task.decide_by()))?;
+        let task = open.min_by_key(|task| urgency(task))?;
         let left = task.decide_by().filter(|_| task.state.is_undecided());
         Some(Self {
             href: paths::task(task.id),
@@ -108,6 +108,11 @@ impl OpenTask {
             left: left.map(|until| Left::new(until, now)),
         })
     }
+}
+
+/// What must be decided first is the least; what no clock ends comes after what one does.
+pub(super) fn urgency(task: &Task) -> (bool, Timestamp) {
+    (!task.state.is_undecided(), task.decide_by().unwrap_or(Timestamp::MAX))
 }
 
 /// One case in the list.
