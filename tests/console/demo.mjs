@@ -2,11 +2,13 @@
 // without a reload, approve the waiting reset, receive the password, reload in the middle, pass it on; then the person of
 // the simulated tenant signs in with exactly that password and is made to change it, and the second revoke was sent.
 //
+// With APART=PORT the console is a process of its own that does no work.
+//
 // usage: NODE_PATH=… node tests/console/demo.mjs OUST [PICTURES]      (tests/console/look runs it)
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
@@ -23,10 +25,20 @@ const ready = new Promise((found, failed) => {
   demo.on('exit', () => failed(new Error(`the demonstration ended:\n${told}`)));
 });
 let browser;
+let apart;
 try {
   await ready;
-  const link = told.match(/http:\/\/localhost:\d+\/console\/enrol\/[A-Za-z0-9_-]{43}/)[0];
+  let link = told.match(/http:\/\/localhost:\d+\/console\/enrol\/[A-Za-z0-9_-]{43}/)[0];
   const config = told.match(/--config (\S+oust\.yaml)/)[1];
+  if (process.env.APART) {
+    // The same way through a console of its own, in a process that does no work.
+    const listen = `127.0.0.1:${process.env.APART}`;
+    const file = path.join(path.dirname(config), 'apart.yaml');
+    await writeFile(file, (await readFile(config, 'utf8')).replace(/listen: \S+/, `listen: ${listen}`));
+    apart = spawn(oust, ['serve', '--roles', 'console', '--config', file], { stdio: ['ignore', 'inherit', 'inherit'] });
+    link = link.replace(/localhost:\d+/, `localhost:${process.env.APART}`);
+    for (let up = false; !up;) up = await fetch(`http://${listen}/readyz`).then((answer) => answer.ok, () => new Promise((again) => { setTimeout(again, 100, false); }));
+  }
   const twin = (await readFile(config, 'utf8')).match(/graph_url: (\S+)/)[1];
   const base = new URL(link).origin;
   const ask = async (name, body) => {
@@ -130,6 +142,7 @@ try {
   console.log('all well');
 } finally {
   await browser?.close();
+  apart?.kill('SIGINT');
   demo.kill('SIGINT');
 }
 process.exit(process.exitCode ?? 0);
