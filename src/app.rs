@@ -1,5 +1,7 @@
 //! Builds the floors bottom-up from a configuration and runs them: one process, one shutdown, the only clock.
 
+mod console;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,10 +20,13 @@ use crate::domain::person::Rules;
 use crate::domain::run::Mode;
 use crate::engine::{self, Clock, Engine, NoHook, Tenant};
 use crate::graph::{self, Graph};
+use crate::http::console::Console;
+use crate::http::sign_in::SignIn;
 use crate::http::{self, Check, Readiness};
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::queue::{Amqp, Embedded, Queue};
 use crate::store::postgres::Postgres;
+use crate::store::reviewers::Reviewers;
 use crate::store::sqlite::{Options, Spool, Sqlite};
 use crate::store::{self, Access, Audit, Store};
 use crate::telemetry::{GraphCall, Telemetry};
@@ -51,7 +56,7 @@ pub struct Running {
 ///
 /// # Errors
 /// `Unusable` with what to do.
-pub async fn open_store(at: &StoreAt, access: Access) -> Result<Arc<dyn Store>, store::Error> {
+pub async fn open_store(at: &StoreAt, access: Access) -> Result<Arc<dyn Reviewers>, store::Error> {
     Ok(match at {
         StoreAt::Sqlite(path) => {
             Sqlite::open(path, Options { read_only: access == Access::Look, ..Options::default() })?
@@ -82,15 +87,19 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let telemetry = Telemetry::new();
     let clock: Clock = Arc::new(now);
     let works = roles.contains(&Role::Worker) || roles.contains(&Role::Poller);
-    let store = match config.queue {
+    let reviewers = match config.queue {
         // A receiver in front of a broker needs no store, and has no right to one.
         QueueAt::Amqp(_) if !works && !roles.contains(&Role::Console) => None,
         _ => Some(open_store(&config.store, Access::Write).await.context("the store cannot be used")?),
     };
+    let store = reviewers.clone().map(|store| store as Arc<dyn Store>);
     let queue = open_queue(&config, roles, store.as_ref(), &telemetry).await?;
     let stop = CancellationToken::new();
     let engine = match &store {
-        Some(store) if works => Some(engine(&config, roles, store, &queue, &telemetry, &clock).await?),
+        // A console records decisions, wherever the work is done.
+        Some(store) if works || roles.contains(&Role::Console) => {
+            Some(engine(&config, roles, store, &queue, &telemetry, &clock).await?)
+        }
         _ => None,
     };
     let address = config.listen;
@@ -99,10 +108,14 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     running.address = listener.local_addr()?;
     let surface = running.surface(&config, roles, &queue, &telemetry, &clock)?;
-    if roles.contains(&Role::Receiver) {
-        running.audit_refusals(&surface, &queue, &clock);
+    let console = console::console(&running, &config, roles, reviewers, &telemetry, &clock)?;
+    if roles.contains(&Role::Receiver) || console.is_some() {
+        running.audit_refusals(&surface, console.as_ref().map(Console::sign_in), &queue, &clock);
     }
-    let router = http::router(surface);
+    let mut router = http::router(surface);
+    if let Some(console) = &console {
+        router = router.merge(http::console::router(console));
+    }
     let told = running.stop.clone();
     running.served = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
         told.cancelled().await;
@@ -140,6 +153,7 @@ impl Running {
         telemetry: &Telemetry,
         clock: &Clock,
     ) -> anyhow::Result<http::State> {
+        let works = roles.contains(&Role::Worker) || roles.contains(&Role::Poller);
         // Health and metrics every process has; ways in only a receiver, reads only a console.
         let taken = config.sources.iter().filter(|_| roles.contains(&Role::Receiver));
         let sources = taken.map(config::Source::open).collect::<Result<_, _>>();
@@ -161,14 +175,15 @@ impl Running {
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
             clock: Arc::clone(clock),
-            ready: self.readiness(telemetry, matches!(config.queue, QueueAt::Embedded)),
+            ready: self.readiness(telemetry, matches!(config.queue, QueueAt::Embedded), works),
             covered,
             paused,
         }))
     }
 
     /// Refused senders are audited as one summary a minute (law 11), and once more at the end.
-    fn audit_refusals(&self, surface: &http::State, queue: &Arc<dyn Queue>, clock: &Clock) {
+    fn audit_refusals(&self, surface: &http::State, sign_in: Option<&SignIn>, queue: &Arc<dyn Queue>, clock: &Clock) {
+        let sign_in = sign_in.cloned();
         let (surface, clock, queue, stop) = (surface.clone(), Arc::clone(clock), Arc::clone(queue), self.stop.clone());
         tokio::spawn(async move {
             let (mut ending, mut unsaid) = (false, VecDeque::new());
@@ -177,7 +192,8 @@ impl Running {
                     () = tokio::time::sleep(Duration::from_secs(60)) => {}
                     () = stop.cancelled() => ending = true,
                 }
-                let refused = surface.take_refusals();
+                let mut refused = surface.take_refusals();
+                refused.extend(sign_in.iter().flat_map(SignIn::take_refusals));
                 let lines = refused.iter().map(
                     |((source, reason), count)| serde_json::json!({"source": source, "reason": reason, "count": count}),
                 );
@@ -210,7 +226,12 @@ impl Running {
     }
 
     /// Looks at store and queue once a second, so that `/readyz` answers without waiting for them.
-    fn readiness(&self, telemetry: &Telemetry, is_embedded: bool) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    fn readiness(
+        &self,
+        telemetry: &Telemetry,
+        is_embedded: bool,
+        works: bool,
+    ) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
         let healthy = Arc::new(AtomicBool::new(true));
         let problem = Arc::new(Mutex::new(None::<String>));
         let (store, queue, stop) = (self.store.clone(), Arc::clone(&self.queue), self.stop.clone());
@@ -245,9 +266,11 @@ impl Running {
             let queue_ok = condition.ok && (ok || !is_embedded);
             checks.push(Check { name: "queue".into(), ok: queue_ok, detail: Some(condition.detail) });
             if let Some(engine) = &engine {
-                let leased = engine.holds_lease();
-                let detail = (!leased).then(|| "lost; another is asked for".to_owned());
-                checks.push(Check { name: "lease".into(), ok: leased, detail });
+                if works {
+                    let leased = engine.holds_lease();
+                    let detail = (!leased).then(|| "lost; another is asked for".to_owned());
+                    checks.push(Check { name: "lease".into(), ok: leased, detail });
+                }
                 let (catalog, problems) = engine.playbooks();
                 let detail = match problems.first() {
                     None => format!("{} playbooks, set {}", catalog.entries().len(), catalog.set_hash()),

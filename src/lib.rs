@@ -15,7 +15,8 @@
 //! # Invariants
 //! - `domain` does no I/O, knows no clock and draws no random number; live execution and recovery use the same functions.
 //! - Nothing but `engine` strings decide → do → record together; `http` and `cli` only translate.
-//! - SQL lives only in `store`; `reqwest` only in `graph` and `cli`; axum only in `http` and `twin`; YAML only in
+//! - SQL lives only in `store`; `reqwest` only in `graph`, `cli` and towards the
+//!   identity provider in `http`; axum only in `http` and `twin`; YAML only in
 //!   `playbook` and `config`; the environment is read only in `config`.
 //! - The twin is reached by URL; nothing outside its module knows that it is not the real thing.
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, redirect};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -19,8 +19,11 @@ use super::serve::told_to_stop;
 use super::{Code, Failure, Out};
 use crate::app::{self, Running};
 use crate::config::{self, Config, Options, Role};
-use crate::domain::task::{Kind, Task};
-use crate::store::{CaseRow, Filter, Page, Store};
+use crate::domain::reviewer::{Account, ReviewerId};
+use crate::domain::task::{self, Kind, Task};
+use crate::http::sign_in::{Site, invitation, invitation_url};
+use crate::store::reviewers::{Change, Invite};
+use crate::store::{Batch, CaseRow, Filter, Lane, Page, Store};
 use crate::telemetry;
 use crate::twin::{self, Loot, NewIncident, Origin, Special, Thief, ThiefReport, Twin};
 
@@ -60,7 +63,8 @@ impl Demo {
         let stage = Stage::build().await.map_err(|error| failed(&error))?;
         let told = stage.tell(out).await.map_err(|error| failed(&error));
         if told.is_ok() && !self.once {
-            stage.stay(out);
+            let link = stage.invite().await.map_err(|error| failed(&error))?;
+            stage.stay(out, &link);
             told_to_stop().await;
         }
         stage.running.stop().await;
@@ -176,13 +180,41 @@ impl Stage {
         }
     }
 
+    /// A reviewer who may decide, and the one-time link to the console: it makes a passkey and signs in. Only this machine
+    /// can use it: the console listens on loopback.
+    async fn invite(&self) -> anyhow::Result<String> {
+        let now = Timestamp::now();
+        let reviewer: ReviewerId = "demo".parse()?;
+        let account = Account {
+            id: reviewer.clone(),
+            handle: uuid::Uuid::new_v4(),
+            display_name: "Demo reviewer".to_owned(),
+            roles: vec![task::Role::Approver],
+            groups: vec!["on-call".to_owned()],
+            linked: Vec::new(),
+            created_at: now,
+            disabled_at: None,
+        };
+        let (secret, hash) = invitation();
+        let by = "operator:demo".to_owned();
+        // A newcomer reads the story first.
+        let expires_at = now.checked_add(SignedDuration::from_hours(8))?;
+        let invite = Invite { hash, reviewer, by, created_at: now, expires_at, used_at: None };
+        let ops = vec![Change::AddReviewer(Box::new(account)).into(), Change::PutInvite(Box::new(invite)).into()];
+        store(&self.running).commit(Lane::Other, Batch { expect: None, ops }).await?;
+        let site = Site::of(self.config.public_url.as_ref(), self.running.address)?;
+        Ok(invitation_url(&site, &secret))
+    }
+
     /// What a newcomer can do next.
-    fn stay(&self, out: Out) {
+    fn stay(&self, out: Out, link: &str) {
         let config = self.folder.path().join("oust.yaml");
         let config = config.display();
         out.note(&format!(
-            "\nstill running; try, from another terminal:\n  oust case list --config {config}\n  oust task list --config {config}\n  oust pause --reason drill --config {config}\n  curl {}\nCtrl-C ends it and removes everything",
-            self.url.join("/readyz").map(String::from).unwrap_or_default()
+            "\nthe console, signed in by a passkey that your browser makes (the link works once, on this machine):\n  {link}\n\
+             there: open the waiting reset, approve it, and see the temporary password\n\
+             \nor, from another terminal:\n  oust case list --config {config}\n  oust task list --config {config}\n  \
+             oust pause --reason drill --config {config}\nCtrl-C ends it and removes everything"
         ));
     }
 }

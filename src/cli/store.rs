@@ -9,7 +9,8 @@ use super::{Code, ConfigArg, Context, Failure};
 use crate::app::open_store;
 use crate::config::{self, QueueAt, StoreAt};
 use crate::queue::amqp;
-use crate::store::{self, Access, Page, Store};
+use crate::store::reviewers::Reviewers;
+use crate::store::{self, Access, Page};
 
 /// `oust migrate`
 #[derive(Debug, Args)]
@@ -62,13 +63,13 @@ impl Paging {
 }
 
 /// The configured store.
-pub(super) async fn open(context: &Context, arg: &ConfigArg, access: Access) -> Result<Arc<dyn Store>, Failure> {
+pub(super) async fn open(context: &Context, arg: &ConfigArg, access: Access) -> Result<Arc<dyn Reviewers>, Failure> {
     let at = config::store_of(&context.path(arg), &context.options()).map_err(|error| context.refused(&error))?;
     open_at(&at, access).await
 }
 
 /// The store that is there. A file must exist: a command never makes an empty one by mistake.
-pub(super) async fn open_at(at: &StoreAt, access: Access) -> Result<Arc<dyn Store>, Failure> {
+pub(super) async fn open_at(at: &StoreAt, access: Access) -> Result<Arc<dyn Reviewers>, Failure> {
     if let StoreAt::Sqlite(path) = at
         && !path.exists()
     {

@@ -8,6 +8,7 @@ mod guards;
 mod places;
 mod queue_at;
 mod reader;
+mod reviewers;
 mod secret;
 mod senders;
 mod sources;
@@ -20,6 +21,7 @@ pub use environment::{CONFIG, Environment, executable};
 pub use guards::{BlastRadius, Guards, Privileged};
 pub use places::StoreAt;
 pub use queue_at::{QueueAt, SpoolAt};
+pub use reviewers::Reviewers;
 pub use sources::{Kind, Resolved, Source};
 pub use tenants::{Cloud, Credential, Tenant};
 
@@ -63,6 +65,8 @@ pub struct Config {
     /// Approval policies by name.
     pub approvals: BTreeMap<String, Policy>,
     pub limits: Limits,
+    /// How people sign in.
+    pub reviewers: Reviewers,
     /// Signs the audit trail's checkpoints.
     pub audit_key: Option<SecretString>,
     pub telemetry: telemetry::Config,
@@ -188,6 +192,31 @@ pub fn queue_of(path: &Path, options: &Options) -> Result<QueueAt, Error> {
     found.ok_or_else(|| wrong(Diagnostics::new(reader.into_found())))
 }
 
+/// Where browsers find us, for commands that need nothing else: `public_url` and `listen`.
+///
+/// # Errors
+/// The file cannot be read, or one of the two is wrong.
+pub fn address_of(path: &Path, options: &Options) -> Result<(Option<Url>, SocketAddr), Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file = path.display().to_string();
+    let wrong = |found| Error::Wrong { path: path.to_owned(), found };
+    let tree = tree(&text, &file, &options.environment).map_err(wrong)?;
+    let mut reader = Reader::new(&file, &text);
+    let mut listen = Some(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let mut public_url = None;
+    if let Some(mut top) = reader.section(&tree, "the configuration") {
+        if let Some(node) = top.take("listen") {
+            listen = reader.parse(node, "listen");
+        }
+        public_url = top.take("public_url").and_then(|node| tenants::url(&mut reader, node, "public_url"));
+    }
+    let found = reader.into_found();
+    match listen {
+        Some(listen) if found.is_empty() => Ok((public_url, listen)),
+        _ => Err(wrong(Diagnostics::new(found))),
+    }
+}
+
 fn tree(text: &str, file: &str, environment: &Environment) -> Result<Node, Diagnostics> {
     let mut tree = match yaml::read(text) {
         Ok(tree) => tree,
@@ -237,14 +266,13 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
     let limits = guards::limits(reader, &mut top);
     let audit_key = audit_key(reader, vault, &mut top);
     queue_at::check(reader, top.at, queue.as_ref(), &limits);
+    let listens = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let reviewers = reviewers::reviewers(reader, vault, &mut top, public_url.as_ref(), listens);
     let telemetry = telemetry(reader, &mut top);
     reader.finish(
         top,
         "the configuration",
-        &[
-            ("reviewers", "remove it; people decide tasks in a later version"),
-            ("notifiers", "remove it; watch /metrics and `oust task list` meanwhile"),
-        ],
+        &[("notifiers", "remove it; watch /metrics and `oust task list` meanwhile")],
     );
     Some(Config {
         listen: listen?,
@@ -259,6 +287,7 @@ fn root(reader: &mut Reader<'_>, vault: &Vault<'_>, tree: &Node) -> Option<Confi
         guards: guards?,
         approvals,
         limits,
+        reviewers: reviewers?,
         audit_key: audit_key?,
         telemetry: telemetry?,
     })

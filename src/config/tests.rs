@@ -1,5 +1,7 @@
 use std::path::Path;
 
+mod reviewers;
+
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -90,7 +92,6 @@ fn all_mistakes_are_reported_at_once_with_their_places() {
 #[test]
 fn what_a_later_version_brings_is_refused_by_name() {
     let absent = "is not available in this version";
-    refused(&with("reviewers: { passkeys: true }\n"), (6, 1), absent);
     refused(&with("notifiers: []\n"), (6, 1), absent);
     refused(&with("    poll: { alerts: 1s }\n"), (6, 21), "between 10s and 1h");
     refused(&with("    recover_credential: { managed_identity: {} }\n"), (6, 27), absent);

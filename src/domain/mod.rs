@@ -21,6 +21,8 @@ pub mod guard;
 
 pub mod task;
 
+pub mod reviewer;
+
 pub mod run;
 
 pub mod person;

@@ -12,6 +12,16 @@ use crate::domain::task::{Consequence, Event, Kind, Refused, State, Task};
 use crate::domain::{TaskId, TenantName};
 use crate::store::{self, Audit, Batch, CaseRow, Filter, Lane as Priority, Op, Page};
 
+/// What shows that a human decided this, consumed in the transaction of the decision. A decision that the machine refuses
+/// consumes it too: a proof is good for one attempt.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// Goes with the decision and with its refusal.
+    pub consume: Vec<Op>,
+    /// Goes with a recorded decision only.
+    pub keep: Vec<Op>,
+}
+
 /// A decision as recorded.
 #[derive(Debug)]
 pub struct Recorded {
@@ -26,6 +36,9 @@ pub enum DecideError {
     NoSuchTask,
     #[error(transparent)]
     Refused(Refused),
+    /// The proof was used before, has expired, or its account ended.
+    #[error("prove again that it is you: {0} was used before, has expired or is gone")]
+    Spent(&'static str),
     #[error("too many people decide at once; try again")]
     Busy,
     #[error("the decision could not be stored")]
@@ -38,9 +51,24 @@ impl Engine {
     /// # Errors
     /// Refused by the decision machine, or the store is away (then nothing happened).
     pub async fn decide(&self, id: TaskId, actor: &str, event: Event) -> Result<Recorded, DecideError> {
+        self.decide_proven(id, actor, event, Evidence::default()).await
+    }
+
+    /// The same, with a proof that is consumed and kept in the transaction of the decision.
+    ///
+    /// # Errors
+    /// As `decide`; `Spent` when the proof was used before (then nothing happened).
+    pub async fn decide_proven(
+        &self,
+        id: TaskId,
+        actor: &str,
+        event: Event,
+        proof: Evidence,
+    ) -> Result<Recorded, DecideError> {
         for _ in 0..20 {
-            match self.inner.decide_once(id, actor, &event).await {
+            match self.inner.decide_once(id, actor, &event, &proof).await {
                 Err(DecideError::Store(store::Error::Conflict(_))) => {}
+                Err(DecideError::Store(store::Error::Spent(what))) => return Err(DecideError::Spent(what)),
                 Ok(recorded) => {
                     self.inner.after_decision(&recorded).await;
                     return Ok(recorded);
@@ -58,6 +86,7 @@ impl Inner {
         id: TaskId,
         actor: &str,
         event: &Event,
+        proof: &Evidence,
     ) -> Result<Recorded, DecideError> {
         let mut task = self.store.task(id).await.map_err(DecideError::Store)?.ok_or(DecideError::NoSuchTask)?;
         let now = self.now();
@@ -65,12 +94,13 @@ impl Inner {
         let consequences = match task.apply(event.clone(), now) {
             Ok(consequences) => consequences,
             Err(refused) => {
-                let ops = vec![decision_audit(&task, actor, "task.refused", &refused.to_string(), now)];
+                let mut ops = proof.consume.clone();
+                ops.push(decision_audit(&task, actor, "task.refused", &refused.to_string(), now));
                 self.store.commit(Priority::Other, Batch { expect: None, ops }).await.map_err(DecideError::Store)?;
                 return Err(DecideError::Refused(refused));
             }
         };
-        let mut batch = Batch { expect: None, ops: Vec::new() };
+        let mut batch = Batch { expect: None, ops: [proof.consume.clone(), proof.keep.clone()].concat() };
         if let Some(identity) = task.identity.clone().filter(|_| task.case.is_some()) {
             self.touch(&identity, now, &mut batch).await.map_err(DecideError::Store)?;
         }

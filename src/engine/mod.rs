@@ -53,7 +53,7 @@ use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow, Store};
 use crate::telemetry::Telemetry;
 
 pub use audit::CHECKPOINT;
-pub use decide::{DecideError, Recorded};
+pub use decide::{DecideError, Evidence, Recorded};
 pub use hook::{Fate, Hook, NoHook, Place};
 pub use poll::Polling;
 
@@ -310,7 +310,7 @@ impl Engine {
         let now = self.inner.now();
         let before = lock(&self.inner.presence).insert(task, now);
         let is_back = before.is_none_or(|seen| now.duration_since(seen) > Task::BROWSER_PRESENT);
-        if is_back || self.inner.store.is_shared() {
+        if is_back || self.inner.tells_of_browsers() {
             let inner = Arc::clone(&self.inner);
             self.inner.tasks.spawn(async move { inner.saw(task, now, is_back).await });
         }
@@ -370,7 +370,7 @@ impl Inner {
             {
                 touched = Some(identity);
             }
-            if self.store.is_shared() {
+            if self.tells_of_browsers() {
                 batch.ops.push(Op::Seen { task, at: now });
                 if let Some(identity) = &touched {
                     self.touch(identity, now, &mut batch).await?;
@@ -388,6 +388,11 @@ impl Inner {
             Ok(None) => {}
             Err(error) => self.telemetry.store_error("task.seen", &error),
         }
+    }
+
+    /// The work may be done by another process, which knows of browsers only what the store says.
+    fn tells_of_browsers(&self) -> bool {
+        self.store.is_shared() || !self.works
     }
 
     /// Adds to a batch what makes this person due now, whoever holds them.

@@ -7,10 +7,12 @@
 mod answer;
 mod api;
 mod body;
+pub mod console;
 mod health;
 mod pause;
 mod problem;
 mod serve;
+pub mod sign_in;
 mod state;
 mod token;
 mod webhooks;

@@ -59,6 +59,18 @@ problems! {
     not_authenticated = UNAUTHORIZED, "not-authenticated", "The sender is not authenticated";
     /// 403: authenticated, but not entitled.
     forbidden = FORBIDDEN, "forbidden", "This is not allowed";
+    /// 401 for people: nobody is signed in, or the proof does not hold.
+    not_signed_in = UNAUTHORIZED, "not-signed-in", "You are not signed in";
+    /// 410: it was there, and never will be again.
+    gone = GONE, "gone", "This is over";
+    /// 409: an attempt, link or name that was used before.
+    spent = CONFLICT, "spent", "This was used before or is over";
+    /// 409: somebody was first, or it is not what was shown.
+    conflict = CONFLICT, "conflict", "This is not as it was any more";
+    /// 422: it does not fit.
+    unfit = UNPROCESSABLE_ENTITY, "unfit", "This does not fit";
+    /// 502: the identity provider did not answer as it must.
+    provider_failed = BAD_GATEWAY, "provider-failed", "The identity provider did not answer as it must";
     /// 404: no such path, source or row.
     not_found = NOT_FOUND, "not-found", "There is nothing here";
     /// 405.
@@ -165,7 +177,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// What a handler returns instead of a body: `seal` renders it once the request's id is at hand.
 #[derive(Debug, Clone)]
-struct Unrendered(Value);
+pub(super) struct Unrendered(pub(super) Value);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

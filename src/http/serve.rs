@@ -129,7 +129,12 @@ impl Activity {
     }
 }
 
+/// Held by an answer that goes on and on, so that its connection does not count as idle.
+#[derive(Debug, Clone)]
+pub(super) struct InUse(#[allow(dead_code, reason = "it counts by being held")] Arc<UnderWay>);
+
 /// Counts a request as under way until it is dropped, whether it was answered or its sender left.
+#[derive(Debug)]
 struct UnderWay(Arc<Activity>);
 
 impl UnderWay {
@@ -162,9 +167,10 @@ async fn connection(
     let activity = Arc::new(Activity::new());
     let seen = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let under_way = UnderWay::begin(&seen);
+        let under_way = InUse(Arc::new(UnderWay::begin(&seen)));
         let (mut request, router) = (request.map(Body::new), router.clone());
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(under_way.clone());
         async move {
             let answer: Result<_, Infallible> = router.oneshot(request).await;
             drop(under_way);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
+pub mod reviewers;
 pub mod sqlite;
 
 pub mod postgres;
@@ -58,6 +59,12 @@ pub enum Error {
     /// A setting is not what the batch was decided on: read it again and decide anew.
     #[error("the setting {0} changed meanwhile")]
     Changed(String),
+    /// A challenge, invitation, session, passkey or account was used before, has expired, ended or is gone.
+    #[error("{0} was used before, has expired or is gone")]
+    Spent(&'static str),
+    /// A name, account or passkey is somebody's already.
+    #[error("{0} is taken")]
+    Taken(&'static str),
     /// The cursor of a page was not given out by this list.
     #[error("this is not a cursor of this list; start again without one")]
     BadCursor,
@@ -208,6 +215,8 @@ pub enum Op {
         id: TokenId,
         at: Timestamp,
     },
+    /// A reviewer, passkey, session, ceremony or proof.
+    Reviewer(Box<reviewers::Change>),
 }
 
 /// `revocations` distinct people since `since`, the one being counted included.

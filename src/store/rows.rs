@@ -74,6 +74,7 @@ names! {
     PutRun, Append, PutEffect, PutSealed, BlankSealed, DropSealed, SettleBuried, Audit, PutWaiting, DropWaiting,
     PutSetting, SwapSetting, NoSetting, DropSetting, PutToken, RevokeToken, PutDelivery, Outcome, PutPerson,
     PutTask, Bury, CountRevocation, PruneRevocations, WithinCap, BuryQueued, BuryWaiting,
+    AddReviewer, EditReviewer, LiveReviewer, DisableReviewer, LinkAccount, PutInvite, UseInvite, CloseInvitesOf, AddCredential, UseCredential, DisableCredential, PutSession, TouchSession, EndSession, EndSessionsOf, PruneSessions, PutChallenge, UseChallenge, PruneChallenges, PutProof,
 }
 
 /// One statement, its values, and what must be true of it.
@@ -111,6 +112,8 @@ pub(super) enum Refusal {
     Repeated(SignalId),
     Changed(String),
     Settled(&'static str),
+    Spent(&'static str),
+    Taken(&'static str),
 }
 
 impl Refusal {
@@ -121,6 +124,8 @@ impl Refusal {
             Self::Repeated(signal) => Error::Repeated(*signal),
             Self::Changed(key) => Error::Changed(key.clone()),
             Self::Settled(text) => plain("a batch", text),
+            Self::Spent(what) => Error::Spent(what),
+            Self::Taken(what) => Error::Taken(what),
         }
     }
 }
@@ -332,6 +337,7 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
                 token.revoked_at.map(micros),
             ]
         ),
+        Op::Reviewer(change) => return super::reviewers::rows::encode(*change, out),
         Op::RevokeToken { id, at } => statement!(Name::RevokeToken, [id.to_string(), micros(at)]),
     };
     out.push(statement);

@@ -118,7 +118,9 @@ fn exit_codes_tell_problems_usage_and_reach_apart() {
         (&["--help"][..], 0),
         (&["--version"], 0),
         (&["nonsense"], 2),
-        (&["reviewer", "list"], 2),
+        (&["reviewer", "list"], 3),
+        (&["reviewer", "invite", "Ada Lovelace"], 2),
+        (&["reviewer", "invite", "ada", "--link", "not/guids"], 2),
         (&["check", "--online"], 2),
         (&["serve", "--roles", "nobody"], 2),
         (&["check", "--config", "nowhere.yaml"], 3),
@@ -236,6 +238,32 @@ fn the_example_that_is_shipped_names_every_key_and_opens_every_source() {
     for source in &loaded.config.sources {
         source.open().unwrap_or_else(|error| panic!("{}: {error}", source.name));
     }
+}
+
+#[test]
+fn a_reviewer_is_invited_listed_and_disabled() {
+    let folder = folder(CONFIG);
+    said(folder.path(), &["migrate"], 0);
+    let link = "11111111-2222-3333-4444-555555555555/3f2504e0-4f89-41d3-9a0c-0305e82c3301";
+    let invite = ["reviewer", "invite", "ada", "--role", "approver", "--group", "on-call", "--link", link, "--json"];
+    said(folder.path(), &["reviewer", "invite", "ada", "--json"], 2);
+    let value = said(folder.path(), &invite, 0);
+    let url = value["url"].as_str().expect("a link");
+    let token = url.strip_prefix("http://localhost:8080/console/enrol/").expect("the console of this machine");
+    assert_eq!((token.len(), &value["new"]), (43, &json!(true)), "{value}");
+    let again =
+        said(folder.path(), &["reviewer", "invite", "ada", "--url", "https://oust.contoso.example", "--json"], 0);
+    assert!(again["url"].as_str().is_some_and(|url| url.starts_with("https://oust.contoso.example/console/enrol/")));
+    assert_eq!(again["new"], false);
+    said(folder.path(), &["reviewer", "invite", "bob", "--role", "viewer", "--link", link, "--json"], 1);
+    let listed = said(folder.path(), &["reviewer", "list", "--json"], 0);
+    let items = listed["items"].as_array().expect("a list");
+    assert_eq!(items.len(), 1, "what somebody else has is refused whole: {listed}");
+    assert_eq!((&items[0]["roles"], &items[0]["groups"]), (&json!(["approver"]), &json!(["on-call"])));
+    assert!(!listed.to_string().contains(token), "a link is shown once");
+    said(folder.path(), &["reviewer", "disable", "ada", "--json"], 0);
+    said(folder.path(), &["reviewer", "disable", "nobody", "--json"], 1);
+    said(folder.path(), &["reviewer", "invite", "ada", "--json"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

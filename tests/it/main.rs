@@ -4,6 +4,8 @@ mod chaos;
 
 mod cli;
 
+mod console;
+
 mod engine;
 
 mod floors;
@@ -19,6 +21,10 @@ mod process;
 mod queues;
 
 mod serve;
+
+mod reviewers;
+
+mod sign_in;
 
 mod scenarios;
 

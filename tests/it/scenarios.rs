@@ -1,6 +1,7 @@
 //! What happens to people, alert by alert: every scenario on a real store against the twin, with its exact outcome.
 
 mod choosing;
+mod console;
 mod decisions;
 mod failures;
 mod flight;
@@ -9,6 +10,7 @@ mod late;
 mod naming;
 mod pinned;
 mod poll;
+mod proven;
 mod resets;
 mod shadow;
 mod shared;

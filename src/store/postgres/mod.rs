@@ -13,6 +13,7 @@ mod flight;
 mod lease;
 mod line;
 mod read;
+mod reviewers;
 mod schema;
 mod sql;
 

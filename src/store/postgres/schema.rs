@@ -18,8 +18,10 @@ struct Migration {
 }
 
 /// In order; the position plus one is the schema's version after it.
-const MIGRATIONS: &[Migration] =
-    &[Migration { sql: include_str!("../migrations/postgres/0001_first.sql"), oldest_binary: 1 }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { sql: include_str!("../migrations/postgres/0001_first.sql"), oldest_binary: 1 },
+    Migration { sql: include_str!("../migrations/postgres/0002_reviewers.sql"), oldest_binary: 1 },
+];
 
 /// The newest schema this binary knows.
 const NEWEST: i64 = MIGRATIONS.len() as i64;

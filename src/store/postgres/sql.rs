@@ -146,6 +146,60 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
             "INSERT INTO buried (id, at, state, doc, content) SELECT $2, $4, 'buried', $3, to_json(doc)::text \
             FROM queue WHERE seq = $1 ON CONFLICT (id) DO NOTHING"
         }
+        Name::AddReviewer => {
+            "INSERT INTO reviewers (id, handle, created_at, disabled_at, doc) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT DO NOTHING"
+        }
+        Name::EditReviewer => "UPDATE reviewers SET doc = $2 WHERE id = $1 AND disabled_at IS NULL",
+        // Locked until the transaction ends: nobody is disabled in between.
+        Name::LiveReviewer => "SELECT 1 FROM reviewers WHERE id = $1 AND disabled_at IS NULL FOR SHARE",
+        Name::DisableReviewer => "UPDATE reviewers SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL",
+        Name::LinkAccount => {
+            "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+        }
+        Name::PutInvite => {
+            "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
+        }
+        Name::UseInvite => "UPDATE invites SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2",
+        Name::CloseInvitesOf => "UPDATE invites SET used_at = $2 WHERE reviewer = $1 AND used_at IS NULL",
+        Name::AddCredential => {
+            "INSERT INTO credentials (id, reviewer, name, counter, created_at, doc) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
+        }
+        // A counter only grows; 0 after 0 is an authenticator that does not count.
+        Name::UseCredential => {
+            "UPDATE credentials SET counter = $2, doc = $3, used_at = $4 \
+        WHERE id = $1 AND disabled_at IS NULL AND (counter < $2 OR (counter = 0 AND $2 = 0))"
+        }
+        Name::DisableCredential => {
+            "UPDATE credentials SET disabled_at = $3, disabled_reason = $4 \
+        WHERE id = $1 AND reviewer = $2 AND disabled_at IS NULL"
+        }
+        Name::PutSession => {
+            "INSERT INTO sessions (hash, reviewer, created_at, used_at, doc) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT DO NOTHING"
+        }
+        Name::TouchSession => "UPDATE sessions SET used_at = $2 WHERE hash = $1 AND ended_at IS NULL AND used_at < $2",
+        Name::EndSession => "UPDATE sessions SET ended_at = $2 WHERE hash = $1 AND ended_at IS NULL",
+        Name::EndSessionsOf => {
+            "UPDATE sessions SET ended_at = $2 WHERE reviewer = $1 AND ended_at IS NULL AND hash <> $3"
+        }
+        Name::PruneSessions => {
+            "DELETE FROM sessions WHERE ctid = ANY (ARRAY(SELECT ctid FROM sessions WHERE created_at < $1 \
+            ORDER BY created_at LIMIT 100))"
+        }
+        Name::PutChallenge => "INSERT INTO challenges (id, expires_at, doc) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        Name::UseChallenge => {
+            "UPDATE challenges SET used_at = $2 WHERE id = $1 AND used_at IS NULL AND expires_at > $2"
+        }
+        Name::PruneChallenges => {
+            "DELETE FROM challenges WHERE ctid = ANY (ARRAY(SELECT ctid FROM challenges WHERE expires_at < $1 \
+            ORDER BY expires_at LIMIT 100))"
+        }
+        Name::PutProof => {
+            "INSERT INTO proofs (challenge, task, at, doc) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+        }
         Name::BuryWaiting => {
             "INSERT INTO buried (id, at, state, doc, content) SELECT $2, $4, 'buried', $3, to_json(doc)::text \
             FROM waiting WHERE signal = $1 ON CONFLICT (id) DO NOTHING"
@@ -339,6 +393,22 @@ statements! {
     TOKENS = "SELECT id, name, hash, scopes, created_at, expires_at, revoked_at FROM tokens ORDER BY created_at, id";
     TOKEN_BY_HASH = "SELECT id, name, hash, scopes, created_at, expires_at, revoked_at FROM tokens WHERE hash = $1 \
         AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+
+    // Reviewers and their sign-in.
+    REVIEWER = "SELECT id, disabled_at, doc FROM reviewers WHERE id = $1";
+    REVIEWER_BY_HANDLE = "SELECT id, disabled_at, doc FROM reviewers WHERE handle = $1";
+    REVIEWERS = "SELECT id, disabled_at, doc FROM reviewers ORDER BY id";
+    REVIEWER_BY_ACCOUNT = "SELECT r.id, r.disabled_at, r.doc FROM reviewer_accounts a JOIN reviewers r \
+        ON r.id = a.reviewer WHERE a.issuer = $1 AND a.subject = $2";
+    INVITE = "SELECT hash, reviewer, created_by, created_at, expires_at, used_at FROM invites WHERE hash = $1";
+    CREDENTIAL = "SELECT id, reviewer, name, counter, created_at, used_at, disabled_at, disabled_reason, doc \
+        FROM credentials WHERE id = $1";
+    CREDENTIALS_OF = "SELECT id, reviewer, name, counter, created_at, used_at, disabled_at, disabled_reason, doc \
+        FROM credentials WHERE reviewer = $1 ORDER BY created_at, id";
+    SESSION = "SELECT s.used_at, s.doc, r.id, r.disabled_at, r.doc FROM sessions s JOIN reviewers r ON r.id = s.reviewer \
+        WHERE s.hash = $1 AND s.ended_at IS NULL AND r.disabled_at IS NULL";
+    CHALLENGE = "SELECT id, used_at, doc FROM challenges WHERE id = $1";
+    PROOFS_OF = "SELECT challenge, doc FROM proofs WHERE task = $1 ORDER BY at, challenge";
 
     // Figures: each reads one small (mostly partial) index.
     COUNT_QUEUE = "SELECT count(*), min(received_at) FROM queue";

@@ -59,6 +59,8 @@ pub(super) fn again(error: &Error) -> Error {
         Error::Conflict(identity) => Error::Conflict(identity.clone()),
         Error::Fenced => Error::Fenced,
         Error::Repeated(signal) => Error::Repeated(*signal),
+        Error::Spent(what) => Error::Spent(what),
+        Error::Taken(what) => Error::Taken(what),
         Error::Changed(key) => Error::Changed(key.clone()),
         Error::OverBlastRadius(tenant) => Error::OverBlastRadius(tenant.clone()),
         Error::CannotPersist(text) => Error::CannotPersist(text.clone()),

@@ -12,6 +12,7 @@ mod lanes;
 mod lock;
 mod read;
 mod readers;
+mod reviewers;
 mod schema;
 mod spool;
 mod sql;

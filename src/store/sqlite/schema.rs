@@ -16,14 +16,17 @@ use crate::store::Error;
 const APPLICATION_ID: i64 = 0x6f75_7374;
 
 /// In order; the position plus one is the `user_version` after it.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/sqlite/0001_first.sql"), include_str!("../migrations/sqlite/0002_workers.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/sqlite/0001_first.sql"),
+    include_str!("../migrations/sqlite/0002_workers.sql"),
+    include_str!("../migrations/sqlite/0003_reviewers.sql"),
+];
 
 /// How long a statement waits for another process's short transaction.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// More than the number of statements, so that none is ever prepared twice.
-const STATEMENTS: usize = 160;
+const STATEMENTS: usize = 224;
 
 /// Creates the file (mode 0600; journals inherit it) unless it is there.
 pub(super) fn create(path: &Path) -> Result<(), Error> {
@@ -206,7 +209,7 @@ mod tests {
         let error = migrate(Path::new("oust.db"), &mut conn).expect_err("newer");
         assert_eq!(
             error.to_string(),
-            "oust.db has schema 99, this oust knows up to 2; run the newer oust that wrote it"
+            "oust.db has schema 99, this oust knows up to 3; run the newer oust that wrote it"
         );
     }
 

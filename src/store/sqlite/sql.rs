@@ -180,6 +180,51 @@ statements! {
     TOKEN_BY_HASH = "SELECT id, name, hash, scopes, created_at, expires_at, revoked_at FROM tokens WHERE hash = ?1 \
         AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)";
 
+    // Reviewers and their sign-in.
+    ADD_REVIEWER = "INSERT INTO reviewers (id, handle, created_at, disabled_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
+        ON CONFLICT DO NOTHING";
+    EDIT_REVIEWER = "UPDATE reviewers SET doc = ?2 WHERE id = ?1 AND disabled_at IS NULL";
+    LIVE_REVIEWER = "SELECT 1 FROM reviewers WHERE id = ?1 AND disabled_at IS NULL";
+    DISABLE_REVIEWER = "UPDATE reviewers SET disabled_at = ?2 WHERE id = ?1 AND disabled_at IS NULL";
+    REVIEWER = "SELECT id, disabled_at, doc FROM reviewers WHERE id = ?1";
+    REVIEWER_BY_HANDLE = "SELECT id, disabled_at, doc FROM reviewers WHERE handle = ?1";
+    REVIEWERS = "SELECT id, disabled_at, doc FROM reviewers ORDER BY id";
+    LINK_ACCOUNT = "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    REVIEWER_BY_ACCOUNT = "SELECT r.id, r.disabled_at, r.doc FROM reviewer_accounts a JOIN reviewers r \
+        ON r.id = a.reviewer WHERE a.issuer = ?1 AND a.subject = ?2";
+    PUT_INVITE = "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+    USE_INVITE = "UPDATE invites SET used_at = ?2 WHERE hash = ?1 AND used_at IS NULL AND expires_at > ?2";
+    CLOSE_INVITES_OF = "UPDATE invites SET used_at = ?2 WHERE reviewer = ?1 AND used_at IS NULL";
+    INVITE = "SELECT hash, reviewer, created_by, created_at, expires_at, used_at FROM invites WHERE hash = ?1";
+    ADD_CREDENTIAL = "INSERT INTO credentials (id, reviewer, name, counter, created_at, doc) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+    /// A counter only grows; 0 after 0 is an authenticator that does not count.
+    USE_CREDENTIAL = "UPDATE credentials SET counter = ?2, doc = ?3, used_at = ?4 \
+        WHERE id = ?1 AND disabled_at IS NULL AND (counter < ?2 OR (counter = 0 AND ?2 = 0))";
+    DISABLE_CREDENTIAL = "UPDATE credentials SET disabled_at = ?3, disabled_reason = ?4 \
+        WHERE id = ?1 AND reviewer = ?2 AND disabled_at IS NULL";
+    CREDENTIAL = "SELECT id, reviewer, name, counter, created_at, used_at, disabled_at, disabled_reason, doc \
+        FROM credentials WHERE id = ?1";
+    CREDENTIALS_OF = "SELECT id, reviewer, name, counter, created_at, used_at, disabled_at, disabled_reason, doc \
+        FROM credentials WHERE reviewer = ?1 ORDER BY created_at, id";
+    PUT_SESSION = "INSERT INTO sessions (hash, reviewer, created_at, used_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
+        ON CONFLICT DO NOTHING";
+    TOUCH_SESSION = "UPDATE sessions SET used_at = ?2 WHERE hash = ?1 AND ended_at IS NULL AND used_at < ?2";
+    END_SESSION = "UPDATE sessions SET ended_at = ?2 WHERE hash = ?1 AND ended_at IS NULL";
+    END_SESSIONS_OF = "UPDATE sessions SET ended_at = ?2 WHERE reviewer = ?1 AND ended_at IS NULL AND hash <> ?3";
+    PRUNE_SESSIONS = "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE created_at < ?1 \
+        ORDER BY created_at LIMIT 100)";
+    SESSION = "SELECT s.used_at, s.doc, r.id, r.disabled_at, r.doc FROM sessions s JOIN reviewers r ON r.id = s.reviewer \
+        WHERE s.hash = ?1 AND s.ended_at IS NULL AND r.disabled_at IS NULL";
+    PUT_CHALLENGE = "INSERT INTO challenges (id, expires_at, doc) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    USE_CHALLENGE = "UPDATE challenges SET used_at = ?2 WHERE id = ?1 AND used_at IS NULL AND expires_at > ?2";
+    PRUNE_CHALLENGES = "DELETE FROM challenges WHERE rowid IN (SELECT rowid FROM challenges WHERE expires_at < ?1 \
+        ORDER BY expires_at LIMIT 100)";
+    CHALLENGE = "SELECT id, used_at, doc FROM challenges WHERE id = ?1";
+    PUT_PROOF = "INSERT INTO proofs (challenge, task, at, doc) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    PROOFS_OF = "SELECT challenge, doc FROM proofs INDEXED BY proofs_task WHERE task = ?1 ORDER BY at, challenge";
+
     // Figures: each reads one small (mostly partial) index.
     COUNT_FRESH = "SELECT count(*) FROM queue INDEXED BY queue_fresh WHERE due_at IS NULL";
     COUNT_AGAIN = "SELECT count(*) FROM queue INDEXED BY queue_again WHERE due_at IS NOT NULL";
@@ -239,6 +284,26 @@ pub(super) const fn of(name: Name) -> &'static str {
         Name::WithinCap => WITHIN_CAP,
         Name::BuryQueued => BURY_QUEUED,
         Name::BuryWaiting => BURY_WAITING,
+        Name::AddReviewer => ADD_REVIEWER,
+        Name::EditReviewer => EDIT_REVIEWER,
+        Name::LiveReviewer => LIVE_REVIEWER,
+        Name::DisableReviewer => DISABLE_REVIEWER,
+        Name::LinkAccount => LINK_ACCOUNT,
+        Name::PutInvite => PUT_INVITE,
+        Name::UseInvite => USE_INVITE,
+        Name::CloseInvitesOf => CLOSE_INVITES_OF,
+        Name::AddCredential => ADD_CREDENTIAL,
+        Name::UseCredential => USE_CREDENTIAL,
+        Name::DisableCredential => DISABLE_CREDENTIAL,
+        Name::PutSession => PUT_SESSION,
+        Name::TouchSession => TOUCH_SESSION,
+        Name::EndSession => END_SESSION,
+        Name::EndSessionsOf => END_SESSIONS_OF,
+        Name::PruneSessions => PRUNE_SESSIONS,
+        Name::PutChallenge => PUT_CHALLENGE,
+        Name::UseChallenge => USE_CHALLENGE,
+        Name::PruneChallenges => PRUNE_CHALLENGES,
+        Name::PutProof => PUT_PROOF,
     }
 }
 

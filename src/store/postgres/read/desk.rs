@@ -23,7 +23,7 @@ use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, P
 type Run = (RunRow, Vec<Entry>);
 
 /// The first row of a statement about one thing, if there is one.
-async fn one<T>(
+pub(in super::super) async fn one<T>(
     pool: &Pool,
     what: &'static str,
     sql: &'static str,

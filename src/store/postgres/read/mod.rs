@@ -14,12 +14,12 @@ use tokio_postgres::types::FromSql;
 use super::failure::reading;
 use crate::store::Error;
 
-fn column<'row, T: FromSql<'row>>(row: &'row Row, at: usize, what: &'static str) -> Result<T, Error> {
+pub(super) fn column<'row, T: FromSql<'row>>(row: &'row Row, at: usize, what: &'static str) -> Result<T, Error> {
     row.try_get(at).map_err(reading(what))
 }
 
 /// The JSON in column `at`; `name` says whose it is, if it is unreadable.
-fn doc<T: DeserializeOwned>(row: &Row, at: usize, what: &'static str, name: usize) -> Result<T, Error> {
+pub(super) fn doc<T: DeserializeOwned>(row: &Row, at: usize, what: &'static str, name: usize) -> Result<T, Error> {
     serde_json::from_str(column(row, at, what)?).map_err(|error| {
         let number = row.try_get::<_, i64>(name).map(|number| number.to_string());
         let name = number.or_else(|_| row.try_get::<_, String>(name)).unwrap_or_default();
@@ -28,18 +28,18 @@ fn doc<T: DeserializeOwned>(row: &Row, at: usize, what: &'static str, name: usiz
 }
 
 /// A word (an id, a name) in column `at`, parsed.
-fn parsed<T: std::str::FromStr>(row: &Row, at: usize, what: &'static str) -> Result<T, Error>
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row, at: usize, what: &'static str) -> Result<T, Error>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     column::<&str>(row, at, what)?.parse().map_err(|error| corrupt(what.to_owned(), error))
 }
 
-fn instant(row: &Row, at: usize, what: &'static str) -> Result<Timestamp, Error> {
+pub(super) fn instant(row: &Row, at: usize, what: &'static str) -> Result<Timestamp, Error> {
     Timestamp::from_microsecond(column(row, at, what)?).map_err(|error| corrupt(what.to_owned(), error))
 }
 
-fn instant_if_any(row: &Row, at: usize, what: &'static str) -> Result<Option<Timestamp>, Error> {
+pub(super) fn instant_if_any(row: &Row, at: usize, what: &'static str) -> Result<Option<Timestamp>, Error> {
     match column::<Option<i64>>(row, at, what)? {
         Some(_) => instant(row, at, what).map(Some),
         None => Ok(None),
@@ -50,6 +50,6 @@ fn corrupt(what: String, error: impl std::error::Error + Send + Sync + 'static) 
     Error::Corrupt { what, source: Some(Box::new(error)) }
 }
 
-fn collect<T>(rows: &[Row], map: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+pub(super) fn collect<T>(rows: &[Row], map: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<T>, Error> {
     rows.iter().map(map).collect()
 }

@@ -15,7 +15,7 @@ use crate::store::Error;
 use crate::store::page::{Window, and_one, cursor, limit, paged};
 
 /// Every row of a statement.
-fn all<T>(
+pub(super) fn all<T>(
     conn: &Connection,
     what: &'static str,
     sql: &'static str,
@@ -32,7 +32,7 @@ fn all<T>(
 }
 
 /// The first row of a statement, if there is one.
-fn one<T>(
+pub(super) fn one<T>(
     conn: &Connection,
     what: &'static str,
     sql: &'static str,
@@ -50,7 +50,7 @@ fn snapshot<T>(conn: &Connection, read: impl FnOnce(&Connection) -> Result<T, Er
     read(&moment)
 }
 
-fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, at: usize, what: &'static str) -> Result<T, Error> {
+pub(super) fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, at: usize, what: &'static str) -> Result<T, Error> {
     row.get(at).map_err(reading(what))
 }
 
@@ -61,7 +61,7 @@ fn text<'row>(row: &'row Row<'_>, at: usize, what: &'static str) -> Result<&'row
 }
 
 /// The JSON in column `at`; `name` says whose it is, if it is unreadable.
-fn doc<T: DeserializeOwned>(row: &Row<'_>, at: usize, what: &'static str, name: usize) -> Result<T, Error> {
+pub(super) fn doc<T: DeserializeOwned>(row: &Row<'_>, at: usize, what: &'static str, name: usize) -> Result<T, Error> {
     serde_json::from_str(text(row, at, what)?).map_err(|error| {
         let name = row.get_ref(name).ok().map(|value| match value {
             rusqlite::types::ValueRef::Integer(number) => number.to_string(),
@@ -72,18 +72,18 @@ fn doc<T: DeserializeOwned>(row: &Row<'_>, at: usize, what: &'static str, name: 
 }
 
 /// A word (an id, a name) in column `at`, parsed.
-fn parsed<T: std::str::FromStr>(row: &Row<'_>, at: usize, what: &'static str) -> Result<T, Error>
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, at: usize, what: &'static str) -> Result<T, Error>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     text(row, at, what)?.parse().map_err(|error| corrupt(what.to_owned(), error))
 }
 
-fn instant(row: &Row<'_>, at: usize, what: &'static str) -> Result<Timestamp, Error> {
+pub(super) fn instant(row: &Row<'_>, at: usize, what: &'static str) -> Result<Timestamp, Error> {
     Timestamp::from_microsecond(column(row, at, what)?).map_err(|error| corrupt(what.to_owned(), error))
 }
 
-fn instant_if_any(row: &Row<'_>, at: usize, what: &'static str) -> Result<Option<Timestamp>, Error> {
+pub(super) fn instant_if_any(row: &Row<'_>, at: usize, what: &'static str) -> Result<Option<Timestamp>, Error> {
     match column::<Option<i64>>(row, at, what)? {
         Some(_) => instant(row, at, what).map(Some),
         None => Ok(None),

@@ -1,0 +1,171 @@
+// Forms whose deed needs a proof that it is you. `data-decide`: a decision, described to the server before the proof and
+// bound to it. `data-proof`: anything else; it is sent, and sent again after a proof where the server asks for one. See
+// paths.rs for the contract. Without this script both post to their `action`.
+
+import { decode, encode } from './hpke.js';
+import { ensure } from './keys.js';
+
+const DECIDE = '/console/decide';
+const PROVE = '/console/prove';
+
+class Problem extends Error {
+  constructor(problem) {
+    super(problem.detail || problem.title || 'It did not work.');
+    this.problem = problem;
+  }
+}
+
+async function post(url, body) {
+  let answer;
+  try {
+    answer = await fetch(url, {
+      method: 'POST',
+      credentials: 'same-origin',
+      headers: { 'Content-Type': 'application/json', Accept: 'application/json', 'X-CSRF-Token': document.body.dataset.csrf },
+      body: JSON.stringify(body),
+    });
+  } catch {
+    throw new Problem({ title: 'The server does not answer', detail: 'Nothing was decided. Check the connection and try again.' });
+  }
+  const json = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Problem({ status: answer.status, title: json.title ?? `HTTP ${answer.status}`, ...json });
+  if (json.csrf) {
+    // A proof renews the session; the forms of this page go on under the new one.
+    document.body.dataset.csrf = json.csrf;
+    for (const field of document.querySelectorAll('input[name=csrf]')) field.value = json.csrf;
+  }
+  return json;
+}
+
+/** The browser asks for the passkey; base64url in, base64url out. */
+async function assertion(options) {
+  const publicKey = { ...options, challenge: decode(options.challenge) };
+  publicKey.allowCredentials = (options.allowCredentials ?? []).map((c) => ({ ...c, id: decode(c.id) }));
+  const credential = await navigator.credentials.get({ publicKey }).catch(() => {
+    throw new Problem({ title: 'Not proved', detail: 'The passkey was not used. Nothing was decided.' });
+  });
+  const bytes = (buffer) => (buffer ? encode(new Uint8Array(buffer)) : null);
+  const r = credential.response;
+  return {
+    id: credential.id, rawId: bytes(credential.rawId), type: credential.type,
+    clientExtensionResults: credential.getClientExtensionResults(),
+    response: {
+      authenticatorData: bytes(r.authenticatorData), clientDataJSON: bytes(r.clientDataJSON),
+      signature: bytes(r.signature), userHandle: bytes(r.userHandle),
+    },
+  };
+}
+
+const never = new Promise(() => {});
+
+/** Begins a ceremony, proves it, finishes it; or leaves for the identity provider. */
+async function ceremony(path, fields) {
+  const begun = await post(`${path}/begin`, fields);
+  if (begun.redirect) {
+    location.assign(begun.redirect);
+    return never;
+  }
+  if (!begun.publicKey) return begun;
+  const credential = await assertion(begun.publicKey.publicKey ?? begun.publicKey);
+  return post(`${path}/finish`, { ceremony: begun.ceremony, credential });
+}
+
+/** Who has no passkey here proves it at the identity provider, and comes back to this page. */
+function proveElsewhere() {
+  const form = Object.assign(document.createElement('form'), { method: 'post', action: `${PROVE}/oidc` });
+  for (const [name, value] of [['csrf', document.body.dataset.csrf], ['next', location.pathname]]) {
+    form.append(Object.assign(document.createElement('input'), { type: 'hidden', name, value }));
+  }
+  document.body.append(form);
+  form.submit();
+  return never;
+}
+
+async function proved(deed) {
+  try {
+    return await deed();
+  } catch (error) {
+    if (!error.problem?.step_up) throw error;
+    await ceremony(PROVE, {}).catch((refused) => {
+      if (refused.problem?.status) return proveElsewhere();
+      throw refused;
+    });
+    return deed();
+  }
+}
+
+function describe(form, submitter) {
+  const fields = {};
+  for (const [name, value] of new FormData(form, submitter)) {
+    if (name === 'csrf') continue;
+    if (form.hasAttribute('data-bulk') && name === 'task') (fields.tasks ??= []).push(value);
+    else fields[name] = value;
+  }
+  if ('revision' in fields) fields.revision = Number(fields.revision);
+  return fields;
+}
+
+function complain(form, problem) {
+  const box = form.querySelector('[data-problem]');
+  if (!box) return;
+  const line = (text, tag = 'p') => Object.assign(document.createElement(tag), { textContent: text });
+  const lines = [line(problem.title ?? 'It did not work', 'strong')];
+  if (problem.detail) lines.push(line(problem.detail));
+  for (const change of problem.difference ?? []) {
+    lines.push(line(`${change.what}: shown ${change.shown || 'nothing'}, now ${change.now}`));
+  }
+  for (const change of (problem.changed ?? '').split('; ').filter(Boolean)) lines.push(line(change));
+  if (problem.status === 409) {
+    const again = line('Load it again', 'a');
+    again.href = location.pathname;
+    lines.push(again);
+  }
+  box.className = 'note bad';
+  box.replaceChildren(...lines);
+}
+
+async function submit(form, submitter) {
+  const fields = describe(form, submitter);
+  if (submitter?.hasAttribute('data-needs-reason') && !(fields.reason ?? '').trim()) {
+    const reason = form.querySelector('[name=reason]');
+    reason?.setAttribute('aria-invalid', 'true');
+    reason?.focus();
+    throw new Problem({ title: 'A reason is needed', detail: 'Say in a few words why.' });
+  }
+  if (form.hasAttribute('data-bulk') && !fields.tasks) throw new Problem({ title: 'Nothing is chosen', detail: 'Choose at least one task.' });
+  if (form.dataset.reveals && fields.verdict === 'approve') {
+    const pair = await ensure(form.dataset.reveals).catch(() => null);
+    if (!pair) {
+      throw new Problem({ title: 'This browser cannot receive the password', detail: 'It keeps no keys here (private window or blocked storage). Nothing was decided: use an ordinary window.' });
+    }
+    fields.recipient_key = pair.key;
+  }
+  const done = form.hasAttribute('data-decide') ? await ceremony(DECIDE, fields) : await proved(() => post(form.getAttribute('action'), fields));
+  if (done.refused) {
+    const refused = done.results.filter((row) => row.problem);
+    const difference = refused.map((row) => ({ what: row.task, shown: 'open', now: row.problem.detail ?? row.problem.title }));
+    throw new Problem({ status: 409, title: `${done.refused} of ${done.results.length} were not recorded`, detail: 'The others were.', difference });
+  }
+  location.assign(done.location ?? location.pathname);
+}
+
+document.addEventListener('submit', async (event) => {
+  const form = event.target;
+  if (!form.hasAttribute('data-proof') && !form.hasAttribute('data-decide')) return;
+  event.preventDefault();
+  if (form.dataset.busy) return;
+  form.dataset.busy = '1';
+  const buttons = [...form.querySelectorAll('button')];
+  buttons.forEach((button) => button.setAttribute('aria-disabled', 'true'));
+  const box = form.querySelector('[data-problem]');
+  box?.replaceChildren();
+  box?.removeAttribute('class');
+  try {
+    await submit(form, event.submitter);
+  } catch (error) {
+    complain(form, error.problem ?? { title: 'It did not work', detail: 'Nothing was decided. Reload and try again.' });
+  } finally {
+    delete form.dataset.busy;
+    buttons.forEach((button) => button.removeAttribute('aria-disabled'));
+  }
+});

@@ -1,0 +1,161 @@
+// Live without polling: one event stream, and the regions that an event names are fetched anew and swapped in place.
+// What the reader is doing stays: focus, selection, what was typed, open details, scroll positions.
+
+import { refresh } from './clock.js';
+
+const wire = document.getElementById('wire');
+const say = document.getElementById('say');
+const pending = new Set();
+let timer = 0;
+let said = 0;
+
+function state(name, text) {
+  if (!wire || wire.dataset.state === name) return;
+  wire.dataset.state = name;
+  wire.textContent = text;
+}
+
+/** Something a screen reader should hear, at most every ten seconds. */
+function announce(text) {
+  if (!say || Date.now() - said < 10_000) return;
+  said = Date.now();
+  say.textContent = text;
+}
+
+/** A name that finds the same element in the new content. */
+function key(element) {
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  if (element.name) {
+    const value = element.type === 'checkbox' || element.tagName === 'BUTTON' ? `[value="${CSS.escape(element.value)}"]` : '';
+    return `${element.tagName.toLowerCase()}[name="${CSS.escape(element.name)}"]${value}`;
+  }
+  if (element.tagName === 'A') return `a[href="${CSS.escape(element.getAttribute('href') ?? '')}"]`;
+  if (element.tagName === 'SUMMARY' && element.parentElement.dataset.key) {
+    return `details[data-key="${CSS.escape(element.parentElement.dataset.key)}"] > summary`;
+  }
+  return null;
+}
+
+function remember(region) {
+  const active = region.contains(document.activeElement) ? document.activeElement : null;
+  const fields = [...region.querySelectorAll('input, textarea, select')].filter((field) => field.type !== 'hidden');
+  return {
+    focus: active && key(active),
+    selection: active && 'selectionStart' in active && active.type !== 'checkbox' ? [active.selectionStart, active.selectionEnd] : null,
+    typed: fields.filter((f) => (f.type === 'checkbox' ? f.checked : f.value !== f.defaultValue)).map((f) => [key(f), f.value]),
+    open: [...region.querySelectorAll('details[data-key]')].map((d) => [d.dataset.key, d.open]),
+    scroll: [...region.querySelectorAll('.scroll, pre')].map((e) => [e.scrollLeft, e.scrollTop]),
+  };
+}
+
+function restore(region, was) {
+  for (const [where, value] of was.typed) {
+    const field = where && region.querySelector(where);
+    if (field?.type === 'checkbox') field.checked = true;
+    else if (field) field.value = value;
+  }
+  for (const [name, open] of was.open) {
+    const details = region.querySelector(`details[data-key="${CSS.escape(name)}"]`);
+    if (details) details.open = open;
+  }
+  [...region.querySelectorAll('.scroll, pre')].forEach((element, index) => {
+    if (was.scroll[index]) [element.scrollLeft, element.scrollTop] = was.scroll[index];
+  });
+  const focus = was.focus && region.querySelector(was.focus);
+  if (focus) {
+    focus.focus({ preventScroll: true });
+    if (was.selection?.[0] != null) focus.setSelectionRange?.(...was.selection);
+  }
+}
+
+function swap(region, fresh) {
+  if (region.isEqualNode(fresh)) return false;
+  const was = remember(region);
+  const digest = region.dataset.digest;
+  for (const name of fresh.getAttributeNames()) region.setAttribute(name, fresh.getAttribute(name));
+  region.replaceChildren(...fresh.childNodes);
+  refresh(region);
+  restore(region, was);
+  if (digest && fresh.dataset.digest && digest !== fresh.dataset.digest) warn(region);
+  region.dispatchEvent(new CustomEvent('oust:swapped', { bubbles: true }));
+  return true;
+}
+
+/** What a decision would be bound to is no longer what was read. */
+function warn(region) {
+  const note = document.createElement('p');
+  note.className = 'note bad';
+  note.setAttribute('role', 'alert');
+  note.textContent = 'What would be done changed while you were reading. Read it again before you decide.';
+  (region.querySelector('.decide h2') ?? region.firstElementChild).after(note);
+}
+
+// What the server sent, before clock.js and decide.js touched it: an answer that is the same changes nothing.
+const latest = new Map();
+
+async function fetchRegion(region) {
+  const url = new URL(location.href);
+  url.searchParams.set('fragment', region.id);
+  const answer = await fetch(url, { headers: { Accept: 'text/html' }, credentials: 'same-origin' });
+  if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname.includes('sign-in'))) {
+    location.reload();
+    return;
+  }
+  if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+  const text = await answer.text();
+  if (latest.get(region.id) === text) return;
+  latest.set(region.id, text);
+  const fresh = new DOMParser().parseFromString(text, 'text/html').getElementById(region.id);
+  if (fresh && swap(region, document.importNode(fresh, true)) && region.id === 'live') announce('This page was updated.');
+}
+
+async function flush() {
+  timer = 0;
+  const topics = new Set(pending);
+  pending.clear();
+  const all = [...document.querySelectorAll('[data-live]')];
+  const wanted = all.filter((r) => topics.has('*') || r.dataset.live.split(/\s+/).some((topic) => topics.has(topic)));
+  try {
+    await Promise.all(wanted.map(fetchRegion));
+  } catch {
+    state('stale', 'An update could not be fetched, retrying');
+    topics.forEach((topic) => pending.add(topic));
+    timer ||= setTimeout(flush, 3_000);
+    return;
+  }
+  if (stream?.readyState === EventSource.OPEN) state('live', 'Live');
+}
+
+function changed(topics) {
+  topics.forEach((topic) => pending.add(topic));
+  timer ||= setTimeout(flush, 150);
+}
+
+let stream = null;
+let lost = false;
+
+function connect() {
+  stream = new EventSource(document.body.dataset.events);
+  stream.addEventListener('open', () => {
+    state('live', 'Live');
+    // Whatever happened meanwhile was missed.
+    if (lost) changed(['*']);
+    lost = false;
+  });
+  stream.addEventListener('changed', (event) => {
+    try { changed(JSON.parse(event.data).topics); } catch { changed(['*']); }
+  });
+  stream.addEventListener('error', () => {
+    lost = true;
+    state('lost', 'Connection lost, retrying');
+    // A refused stream is not retried by the browser.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 5_000);
+  });
+}
+
+if (document.body.dataset.events && 'EventSource' in window) {
+  state('wait', 'Connecting');
+  connect();
+  addEventListener('pagehide', () => stream?.close());
+  addEventListener('pageshow', (event) => { if (event.persisted) { lost = true; connect(); } });
+}

@@ -1,0 +1,49 @@
+//! `GET /console/cases/{id}`: one case, whole.
+
+use axum::Extension;
+use axum::extract::{Path, State as Shared};
+use axum::response::Response;
+
+use super::answer::Asked;
+use super::gather::{Run, failed};
+use super::state::Console;
+use super::view::case::{CasePage, CaseView};
+use super::view::story::RunFacts;
+use super::view::{Eye, Section};
+use crate::domain::CaseId;
+use crate::http::sign_in::SignedIn;
+use crate::http::{Problem, RequestId};
+use crate::store::{Filter, Page};
+
+/// Tasks of one case, and how far back the audit trail is looked through for its lines.
+const TASKS: u32 = 100;
+const TRAIL: u32 = 500;
+
+pub(super) async fn one(
+    Shared(console): Shared<Console>,
+    Extension(id): Extension<RequestId>,
+    who: SignedIn,
+    Path(case): Path<String>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let none = || Problem::not_found("there is no case with this id");
+    let case: CaseId = case.parse().map_err(|_| none())?;
+    let case = console.store().case(case).await.map_err(failed(&id))?.ok_or_else(none)?;
+    let shell = console.shell(Section::Home, &who, &id).await?;
+    let signals = console.store().signals_of(case.id).await.map_err(failed(&id))?;
+    let runs = console.runs(case.id, &id).await?;
+    let facts: Vec<RunFacts<'_>> = runs.iter().map(Run::facts).collect();
+    let filter = Filter { open: false, object_id: None, case: Some(case.id) };
+    let tasks = console.store().tasks(&filter, &Page { after: None, limit: TASKS }).await.map_err(failed(&id))?;
+    let trail = console.store().audit(&Page { after: None, limit: TRAIL }).await.map_err(failed(&id))?;
+    let audit: Vec<_> = trail.items.into_iter().filter(|(_, line)| line.case == Some(case.id)).collect();
+    let (me, names) = (console.me(&who, &id).await?, console.names(&id).await?);
+    let eye = Eye { now: console.now(), me: Some(&me), names: &names };
+    let mut view = CaseView::of(&case, &signals, &facts, &tasks.items, &audit, eye);
+    // The engine has no door for these yet: no button promises one.
+    view.actions.clear();
+    for step in view.trouble.iter_mut().chain(&mut view.running) {
+        step.remedies.clear();
+    }
+    asked.show(&CasePage { shell: &shell, view: &view })
+}

@@ -1,0 +1,105 @@
+//! Reads what pages are made of, each with a bound.
+
+use std::collections::BTreeMap;
+
+use crate::domain::ledger::Effect;
+use crate::domain::plan::Plan;
+use crate::domain::run::Entry;
+use crate::domain::task::Task;
+use crate::domain::{CaseId, TaskId};
+use crate::http::{Problem, RequestId};
+use crate::playbook::normalise;
+use crate::store::{self, Filter, Page, RunRow};
+
+use super::state::Console;
+use super::view::evidence::Known;
+use super::view::story::RunFacts;
+
+/// The answer to a failing store.
+pub(super) fn failed(id: &RequestId) -> impl Fn(store::Error) -> Problem + '_ {
+    move |error| match error {
+        store::Error::BadCursor => Problem::bad_request(error.to_string()),
+        error => Problem::of_store(&error, id),
+    }
+}
+
+/// A run with everything of it.
+#[derive(Debug)]
+pub(super) struct Run {
+    row: RunRow,
+    journal: Vec<Entry>,
+    plan: Option<Plan>,
+    effects: Vec<Effect>,
+}
+
+impl Run {
+    pub fn facts(&self) -> RunFacts<'_> {
+        RunFacts { row: &self.row, journal: &self.journal, plan: self.plan.as_ref(), effects: &self.effects }
+    }
+}
+
+/// Runs of one case on a page.
+const RUNS: usize = 30;
+
+impl Console {
+    /// The runs of a case. A plan that is unreadable leaves its run without one.
+    pub(super) async fn runs(&self, case: CaseId, id: &RequestId) -> Result<Vec<Run>, Problem> {
+        let mut runs = self.store().runs_of(case).await.map_err(failed(id))?;
+        let surplus = runs.len().saturating_sub(RUNS);
+        runs.drain(..surplus);
+        let (mut all, mut plans) = (Vec::with_capacity(runs.len()), BTreeMap::<String, Option<Plan>>::new());
+        for (row, journal) in runs {
+            if !plans.contains_key(&row.plan) {
+                let json = self.store().plan(&row.plan).await.map_err(failed(id))?;
+                plans.insert(row.plan.clone(), json.and_then(|json| normalise::unpin_checked(&json, &row.plan).ok()));
+            }
+            let plan = plans.get(&row.plan).cloned().flatten();
+            let effects = self.store().effects_of(row.id).await.map_err(failed(id))?;
+            all.push(Run { row, journal, plan, effects });
+        }
+        Ok(all)
+    }
+
+    /// What signals alone tell about a case: enough for a line in a list.
+    pub(super) async fn brief(&self, case: CaseId, id: &RequestId) -> Result<Known, Problem> {
+        let signals = self.store().signals_of(case).await.map_err(failed(id))?;
+        Ok(Known::of(&signals, &[], self.now()))
+    }
+
+    /// Everything known about a task's person.
+    pub(super) async fn known(&self, task: &Task, id: &RequestId) -> Result<Known, Problem> {
+        if let Some(case) = task.case {
+            let signals = self.store().signals_of(case).await.map_err(failed(id))?;
+            let runs = self.runs(case, id).await?;
+            let facts: Vec<RunFacts<'_>> = runs.iter().map(Run::facts).collect();
+            return Ok(Known::of(&signals, &facts, self.now()));
+        }
+        let mut signals = Vec::new();
+        for item in task.snapshot.items.iter().take(25) {
+            if let Ok(signal) = item.id.parse() {
+                signals.extend(self.store().signal(signal).await.map_err(failed(id))?);
+            }
+        }
+        Ok(Known::of(&signals, &[], self.now()))
+    }
+
+    /// Open tasks by their case, one read for a whole list.
+    pub(super) async fn open_tasks(&self, id: &RequestId) -> Result<BTreeMap<CaseId, Vec<Task>>, Problem> {
+        let filter = Filter { open: true, ..Filter::default() };
+        let listed = self.store().tasks(&filter, &Page { after: None, limit: 500 }).await.map_err(failed(id))?;
+        let mut by_case = BTreeMap::<CaseId, Vec<Task>>::new();
+        for task in listed.items {
+            if let Some(case) = task.case {
+                by_case.entry(case).or_default().push(task);
+            }
+        }
+        Ok(by_case)
+    }
+
+    /// A task.
+    pub(super) async fn task(&self, task: &str, id: &RequestId) -> Result<Task, Problem> {
+        let none = || Problem::not_found("there is no task with this id");
+        let task: TaskId = task.parse().map_err(|_| none())?;
+        self.store().task(task).await.map_err(failed(id))?.ok_or_else(none)
+    }
+}

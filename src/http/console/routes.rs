@@ -1,0 +1,53 @@
+//! The console's map: every page and deed with the role it needs, beside those of the sign-in.
+
+use axum::Router;
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+
+use super::answer::{nothing, pretty};
+use super::state::Console;
+use super::view::paths;
+use super::{assets, case, deeds, feed, home, pages, settings, tasks};
+use crate::domain::task::Role;
+use crate::http::sign_in::{self, Access, Routes};
+
+/// Every route of the console and its sign-in, with who may use it.
+pub fn routes(console: &Console) -> Routes {
+    let (g, p) = (|| Method::GET, || Method::POST);
+    let viewer = Access::Role(Role::Viewer);
+    let approver = Access::Role(Role::Approver);
+    let s = || console.clone();
+    sign_in::routes(console.sign_in())
+        .route(g(), paths::HOME, viewer, home::home, s())
+        .route(g(), paths::TASKS, viewer, tasks::list, s())
+        .route(g(), "/console/tasks/{id}", viewer, tasks::one, s())
+        .route(g(), "/console/cases/{id}", viewer, case::one, s())
+        .route(g(), paths::BURIED, viewer, pages::buried, s())
+        .route(g(), "/console/buried/{id}", viewer, pages::buried_one, s())
+        .route(g(), paths::PLAYBOOKS, viewer, pages::playbooks, s())
+        .route(g(), "/console/playbooks/{name}", viewer, pages::playbook, s())
+        .route(g(), paths::AUDIT, viewer, pages::audit, s())
+        .route(g(), paths::OVERVIEW, viewer, pages::overview, s())
+        .route(g(), paths::SETTINGS, viewer, settings::show, s())
+        .route(g(), paths::EVENTS, viewer, feed::events, s())
+        .route(p(), paths::PAUSE, approver, settings::pause, s())
+        .route(p(), paths::RESUME, approver, settings::resume, s())
+        .route(p(), paths::BULK, approver, deeds::scriptless, s())
+        .route(p(), "/console/tasks/{id}/decision", approver, deeds::scriptless, s())
+        .route(p(), "/console/tasks/{id}/done", approver, deeds::done, s())
+        .route(p(), "/console/tasks/{id}/presence", approver, deeds::presence, s())
+        .route(p(), "/console/tasks/{id}/reveal", approver, deeds::reveal, s())
+        .route(p(), "/console/tasks/{id}/acknowledge", approver, deeds::acknowledge, s())
+}
+
+/// Everything below `/console`, ready to be merged with the others.
+pub fn router(console: &Console) -> Router {
+    let lost = Router::new().route("/console/{*path}", get(nothing));
+    routes(console)
+        .into_router()
+        .merge(lost)
+        .route(assets::ROUTE, get(assets::serve))
+        .layer(from_fn_with_state(console.clone(), pretty))
+        .layer(from_fn(crate::http::around))
+}

@@ -1,0 +1,201 @@
+//! What the console's handlers share: the parts below, what is configured as pages show it, and the small deeds they have
+//! in common.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::Feed;
+use super::view::{Names, Section, Shell};
+use crate::domain::task::{Reviewer, Role};
+use crate::domain::{TenantName, run::Mode};
+use crate::engine::Engine;
+use crate::http::pause::{PAUSE, Pause};
+use crate::http::sign_in::{SignIn, SignedIn};
+use crate::http::{Limits, Problem, RequestId};
+use crate::store::Figures;
+use crate::store::reviewers::Reviewers;
+use crate::telemetry::Telemetry;
+
+/// A tenant, as configured.
+#[derive(Debug, Clone)]
+pub struct TenantFacts {
+    pub name: TenantName,
+    pub tenant_id: String,
+    pub cloud: String,
+}
+
+/// A source, as configured.
+#[derive(Debug, Clone)]
+pub struct SourceFacts {
+    pub name: String,
+    pub kind: String,
+    pub tenant: String,
+}
+
+/// What is configured, as pages show it.
+#[derive(Debug, Clone)]
+pub struct Configured {
+    pub mode: Mode,
+    pub public_url: Option<String>,
+    pub tenants: Vec<TenantFacts>,
+    pub sources: Vec<SourceFacts>,
+    /// The provider's name, where one signs in through it.
+    pub oidc: Option<String>,
+    /// Identities listed one by one.
+    pub break_glass: usize,
+    pub break_glass_group: Option<String>,
+    /// In words.
+    pub blast_radius: Option<String>,
+    /// The simulated tenant.
+    pub demo: bool,
+}
+
+/// What the app hands over.
+pub struct Parts {
+    pub store: Arc<dyn Reviewers>,
+    pub sign_in: SignIn,
+    /// Records decisions; need not be a worker.
+    pub engine: Engine,
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    pub telemetry: Telemetry,
+    pub limits: Limits,
+    pub configured: Configured,
+    /// Streams of events end with it.
+    pub stop: CancellationToken,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("configured", &self.configured).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    parts: Parts,
+    feed: Feed,
+    figures: Mutex<Option<(Instant, Figures)>>,
+}
+
+/// The console: cheap to clone.
+#[derive(Clone)]
+pub struct Console(Arc<Inner>);
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Console").field(&self.0.parts).finish()
+    }
+}
+
+/// Numbers in the navigation are at most this old.
+const FIGURES: Duration = Duration::from_secs(1);
+/// The largest body of a form.
+const MAX_BODY: usize = 32 * 1024;
+
+impl Console {
+    /// The console and its one change feed, which ends with `stop`.
+    pub fn start(mut parts: Parts) -> Self {
+        parts.limits.max_body = MAX_BODY;
+        let feed = Feed::start(Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.stop.clone());
+        Self(Arc::new(Inner { parts, feed, figures: Mutex::default() }))
+    }
+
+    pub(super) fn store(&self) -> &dyn Reviewers {
+        &*self.0.parts.store
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.0.parts.engine
+    }
+
+    /// Who signs in here.
+    pub fn sign_in(&self) -> &SignIn {
+        &self.0.parts.sign_in
+    }
+
+    pub(super) fn configured(&self) -> &Configured {
+        &self.0.parts.configured
+    }
+
+    pub(super) fn telemetry(&self) -> &Telemetry {
+        &self.0.parts.telemetry
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.0.parts.limits
+    }
+
+    pub(super) fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
+
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.0.parts.stop
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.0.parts.clock)()
+    }
+
+    /// The numbers of the whole; read at most once a second for everybody.
+    pub(super) async fn figures(&self, id: &RequestId) -> Result<Figures, Problem> {
+        let mut kept = self.0.figures.lock().await;
+        if let Some((at, figures)) = kept.as_ref().filter(|(at, _)| at.elapsed() < FIGURES) {
+            let _ = at;
+            return Ok(figures.clone());
+        }
+        let figures = self.store().figures(self.now()).await.map_err(|error| Problem::of_store(&error, id))?;
+        *kept = Some((Instant::now(), figures.clone()));
+        Ok(figures)
+    }
+
+    /// Whether everything stands still.
+    pub(super) async fn pause(&self, id: &RequestId) -> Result<Option<Pause>, Problem> {
+        let held = self.store().setting(PAUSE).await.map_err(|error| Problem::of_store(&error, id))?;
+        Ok(held.map(|held| {
+            let unreadable = |_| Pause { by: "somebody".to_owned(), reason: None, at: self.now() };
+            serde_json::from_value(held).unwrap_or_else(unreadable)
+        }))
+    }
+
+    /// The frame of a page.
+    pub(super) async fn shell(&self, section: Section, who: &SignedIn, id: &RequestId) -> Result<Shell, Problem> {
+        let role = who.roles().last().copied().unwrap_or(Role::Viewer);
+        let mut shell = Shell::of(section, &who.account.display_name, role, who.csrf(), self.now());
+        if let Some(pause) = self.pause(id).await? {
+            let names = self.names(id).await?;
+            shell = shell.paused(&names.actor(&pause.by), pause.reason.as_deref(), pause.at);
+        }
+        let figures = self.figures(id).await?;
+        shell.tasks = figures.tasks_open.iter().map(|(_, count)| count).sum();
+        shell.buried = figures.buried;
+        shell.shadow = self.configured().mode == Mode::Shadow;
+        shell.demo = self.configured().demo;
+        Ok(shell)
+    }
+
+    /// What reviewers are called.
+    pub(super) async fn names(&self, id: &RequestId) -> Result<Names, Problem> {
+        let all = self.store().reviewers().await.map_err(|error| Problem::of_store(&error, id))?;
+        Ok(Names(all.into_iter().map(|account| (account.id.to_string(), account.display_name)).collect()))
+    }
+
+    /// The signed-in reviewer as they would decide: with the proof that a decision asks for.
+    pub(super) async fn me(&self, who: &SignedIn, id: &RequestId) -> Result<Reviewer, Problem> {
+        self.sign_in().reviewer(&who.account, &who.session, (self.now(), true), id).await
+    }
+
+    /// The signed-in reviewer with the proof they gave last.
+    pub(super) async fn proved(&self, who: &SignedIn, id: &RequestId) -> Result<Reviewer, Problem> {
+        self.sign_in().reviewer(&who.account, &who.session, (who.session.proved_at, who.session.aal2), id).await
+    }
+}
+
+/// Roles that may act.
+pub(super) fn may_act(who: &SignedIn) -> bool {
+    who.roles().into_iter().any(|role| role >= Role::Approver)
+}

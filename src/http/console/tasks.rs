@@ -1,0 +1,74 @@
+//! `GET /console/tasks`, `GET /console/tasks/{id}`: what waits for a human.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use axum::Extension;
+use axum::extract::{Path, State as Shared};
+use axum::response::Response;
+
+use super::answer::Asked;
+use super::gather::failed;
+use super::state::Console;
+use super::view::task::{TaskPage, TaskView};
+use super::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
+use super::view::{Eye, Section};
+use crate::http::sign_in::SignedIn;
+use crate::http::{Problem, RequestId};
+use crate::store::{Filter, Page};
+
+/// Tasks on a page.
+const ROWS: u32 = 50;
+
+/// The queue.
+pub(super) async fn list(
+    Shared(console): Shared<Console>,
+    Extension(id): Extension<RequestId>,
+    who: SignedIn,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let shell = console.shell(Section::Tasks, &who, &id).await?;
+    let shown = if asked.get("show") == "all" { Shown::All } else { Shown::Open };
+    let filter = Filter { open: shown == Shown::Open, ..Filter::default() };
+    let page = Page { after: asked.after(), limit: ROWS };
+    let listed = console.store().tasks(&filter, &page).await.map_err(failed(&id))?;
+    let (me, names) = (console.me(&who, &id).await?, console.names(&id).await?);
+    let eye = Eye { now: console.now(), me: Some(&me), names: &names };
+    let (mut rows, mut known) = (Vec::new(), BTreeMap::new());
+    for task in &listed.items {
+        let about = match task.case {
+            Some(case) => {
+                if let Entry::Vacant(place) = known.entry(case) {
+                    place.insert(console.brief(case, &id).await?);
+                }
+                known.get(&case).cloned().unwrap_or_default()
+            }
+            None => console.known(task, &id).await?,
+        };
+        rows.push(TaskLine::of(task, &about, eye));
+    }
+    let view = TasksView::of(rows, shown, listed.next.as_deref(), &asked.get("after"));
+    asked.show(&TasksPage { shell: &shell, view: &view })
+}
+
+/// One task.
+pub(super) async fn one(
+    Shared(console): Shared<Console>,
+    Extension(id): Extension<RequestId>,
+    who: SignedIn,
+    Path(task): Path<String>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let task = console.task(&task, &id).await?;
+    let shell = console.shell(Section::Tasks, &who, &id).await?;
+    let (me, names) = (console.me(&who, &id).await?, console.names(&id).await?);
+    let known = console.known(&task, &id).await?;
+    let eye = Eye { now: console.now(), me: Some(&me), names: &names };
+    let mut view = TaskView::of(&task, known, None, eye);
+    // Naming the person of a held task starts nothing yet, and neither can another reset be asked for: no such buttons.
+    view.choices.name = false;
+    if let Some(reveal) = &mut view.reveal {
+        reveal.reissue = None;
+    }
+    asked.show(&TaskPage { shell: &shell, view: &view })
+}

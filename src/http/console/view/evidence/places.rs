@@ -1,0 +1,159 @@
+//! Where the activity was, and whether one person could have been in both places.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::markup::When;
+use super::super::{text, words};
+use super::MOST;
+use crate::domain::signal::Place;
+
+/// One place and time of activity.
+#[derive(Debug, Clone)]
+pub struct PlaceLine {
+    /// `Lagos, NG`, or what little is known.
+    pub name: String,
+    pub ip: Option<String>,
+    pub at: Option<When>,
+}
+
+impl PlaceLine {
+    fn of(place: &Place, now: Timestamp) -> Self {
+        Self {
+            name: name(place),
+            ip: place.ip.as_deref().map(|ip| text::cut(ip, 64)),
+            at: place.at.map(|at| When::new(at, now)),
+        }
+    }
+}
+
+fn name(place: &Place) -> String {
+    let parts: Vec<String> =
+        [&place.city, &place.country].into_iter().filter_map(|part| text::some(part.as_deref())).collect();
+    if parts.is_empty() { "Place not told".to_owned() } else { parts.join(", ") }
+}
+
+/// Oldest first; the same place, address and time only once.
+pub(super) fn lines(places: &[&Place], now: Timestamp) -> Vec<PlaceLine> {
+    let mut sorted: Vec<&Place> = Vec::new();
+    for place in places {
+        if !sorted.contains(place) {
+            sorted.push(place);
+        }
+    }
+    sorted.sort_by_key(|place| place.at);
+    sorted.into_iter().rev().take(MOST).rev().map(|place| PlaceLine::of(place, now)).collect()
+}
+
+/// From one place to the other.
+#[derive(Debug, Clone)]
+pub struct Travel {
+    pub from: String,
+    pub to: String,
+    pub gap: Option<String>,
+    /// Kilometres along the great circle.
+    pub distance: Option<u64>,
+    /// Kilometres per hour.
+    pub speed: Option<u64>,
+}
+
+/// Faster than any airliner, airports left out.
+const PLANE: u64 = 1_000;
+
+impl Travel {
+    /// Between the two latest distinct places of one signal.
+    pub(super) fn of(places: &[Place]) -> Option<Self> {
+        let mut sorted: Vec<&Place> = places.iter().collect();
+        sorted.sort_by_key(|place| place.at);
+        let to = *sorted.last()?;
+        let from = sorted.iter().rev().find(|place| differ(place, to))?;
+        let distance = distance(from, to);
+        let gap = from.at.zip(to.at).map(|(from, to)| to.duration_since(from));
+        Some(Self {
+            from: name(from),
+            to: name(to),
+            gap: gap.map(words::span),
+            distance,
+            speed: distance.zip(gap).and_then(|(km, gap)| speed(km, gap)),
+        })
+    }
+
+    /// What it means, in words.
+    pub fn verdict(&self) -> Option<&'static str> {
+        match self.speed? {
+            speed if speed > PLANE => Some("faster than an airliner"),
+            speed if speed > 250 => Some("possible only by plane"),
+            _ => Some("possible on the ground"),
+        }
+    }
+}
+
+fn differ(one: &Place, other: &Place) -> bool {
+    (&one.city, &one.country) != (&other.city, &other.country) && name(one) != "Place not told"
+}
+
+fn speed(km: u64, gap: SignedDuration) -> Option<u64> {
+    let seconds = u64::try_from(gap.as_secs()).ok().filter(|seconds| *seconds > 0)?;
+    Some(km.saturating_mul(3600) / seconds)
+}
+
+/// Great-circle distance; `None` where a coordinate is missing or no coordinate.
+fn distance(from: &Place, to: &Place) -> Option<u64> {
+    const EARTH: f64 = 6_371.0;
+    let point = |place: &Place| {
+        let (latitude, longitude) = (place.latitude?, place.longitude?);
+        ((-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude))
+            .then(|| (latitude.to_radians(), longitude.to_radians()))
+    };
+    let ((lat1, lon1), (lat2, lon2)) = (point(from)?, point(to)?);
+    let half = |angle: f64| (angle / 2.0).sin().powi(2);
+    let a = half(lat2 - lat1) + lat1.cos() * lat2.cos() * half(lon2 - lon1);
+    let km = 2.0 * EARTH * a.clamp(0.0, 1.0).sqrt().asin();
+    // Between 0 and half the earth's circumference.
+    Some(km.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(city: &str, latitude: f64, longitude: f64, at: &str) -> Place {
+        Place {
+            city: Some(city.into()),
+            latitude: Some(latitude),
+            longitude: Some(longitude),
+            at: at.parse().ok(),
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn berlin_to_lagos_in_forty_minutes_is_faster_than_an_airliner() {
+        let places = [
+            place("Lagos", 6.455, 3.384, "2026-11-22T14:01:00Z"),
+            place("Berlin", 52.52, 13.405, "2026-11-22T13:21:00Z"),
+        ];
+        let travel = Travel::of(&places).expect("two places");
+        assert_eq!((travel.from.as_str(), travel.to.as_str()), ("Berlin", "Lagos"));
+        assert_eq!(travel.gap.as_deref(), Some("40 min"));
+        assert!((5_100..5_300).contains(&travel.distance.expect("coordinates")), "{travel:?}");
+        assert_eq!(travel.verdict(), Some("faster than an airliner"));
+    }
+
+    #[test]
+    fn coordinates_that_are_none_and_times_that_are_missing_give_no_speed() {
+        let mut places = [place("A", f64::NAN, 0.0, "2026-11-22T14:01:00Z"), place("B", 91.0, 0.0, "no time")];
+        let travel = Travel::of(&places).expect("two places");
+        assert_eq!((travel.distance, travel.speed, travel.verdict()), (None, None, None));
+        places[1].city = Some("A".into());
+        assert!(Travel::of(&places).is_none(), "one place is no travel");
+    }
+
+    #[test]
+    fn places_are_oldest_first_and_each_once() {
+        let one = place("Lagos", 6.0, 3.0, "2026-11-22T14:01:00Z");
+        let two = place("Berlin", 52.0, 13.0, "2026-11-22T13:21:00Z");
+        let lines = lines(&[&one, &two, &one], Timestamp::UNIX_EPOCH);
+        let names: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(names, ["Berlin", "Lagos"]);
+    }
+}

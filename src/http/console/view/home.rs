@@ -1,0 +1,225 @@
+//! Identities at risk: the open cases, most urgent first as the store pages them, with why and how far.
+
+use jiff::Timestamp;
+
+use super::evidence::Known;
+use super::exposure::Exposure;
+use super::markup::{Left, Tag, When};
+use super::person::PersonCard;
+use super::{paths, text, words};
+use crate::domain::signal::{Kind, Risk};
+use crate::domain::task::Task;
+use crate::store::CaseRow;
+
+/// What was asked for, as the form shows it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HomeFilter {
+    /// Name, UPN, object id or address.
+    pub q: String,
+    /// `open`, `closed`, `all`, or a case's state.
+    pub state: String,
+    pub tenant: String,
+    pub kind: String,
+    pub risk: String,
+    pub after: String,
+}
+
+impl HomeFilter {
+    /// Something narrows the list.
+    pub fn is_set(&self) -> bool {
+        !(self.q.is_empty() && self.tenant.is_empty() && self.kind.is_empty() && self.risk.is_empty())
+            || !(self.state.is_empty() || self.state == "open")
+    }
+
+    /// The same question, from another row on.
+    fn url(&self, after: &str) -> String {
+        let pairs = [
+            ("q", self.q.as_str()),
+            ("state", &self.state),
+            ("tenant", &self.tenant),
+            ("kind", &self.kind),
+            ("risk", &self.risk),
+            ("after", after),
+        ];
+        let query: Vec<String> = pairs
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| format!("{key}={}", paths::segment(value)))
+            .collect();
+        if query.is_empty() { paths::HOME.to_owned() } else { format!("{}?{}", paths::HOME, query.join("&")) }
+    }
+
+    /// True when a row fits; what the store's own filter cannot ask. `state` empty or `open` means: not closed.
+    pub fn admits(&self, case: &CaseRow, known: &Known) -> bool {
+        let state = match self.state.as_str() {
+            "" | "open" => case.closed_at.is_none(),
+            "all" => true,
+            "closed" => case.closed_at.is_some(),
+            word => case.state == word,
+        };
+        let or_any = |wanted: &str, is: bool| wanted.is_empty() || is;
+        state
+            && or_any(&self.tenant, case.identity.tenant.as_str() == self.tenant)
+            && or_any(&self.kind, case.kinds.contains(&self.kind))
+            && or_any(&self.risk, case.risk == self.risk)
+            && or_any(&self.q, found(&self.q, case, known))
+    }
+}
+
+fn found(q: &str, case: &CaseRow, known: &Known) -> bool {
+    let q = q.trim().to_lowercase();
+    let card = PersonCard::of(Some(&case.identity), known);
+    let texts = [Some(card.name), card.upn, card.object_id, Some(case.id.to_string())];
+    texts.into_iter().flatten().chain(known.ips.iter().cloned()).any(|text| text.to_lowercase().contains(&q))
+}
+
+/// One option of a select.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    pub value: String,
+    pub text: String,
+    pub chosen: bool,
+}
+
+fn choices<'a>(options: impl IntoIterator<Item = (&'a str, String)>, chosen: &str) -> Vec<Choice> {
+    let choice = |(value, text): (&str, String)| Choice { value: value.to_owned(), text, chosen: value == chosen };
+    options.into_iter().map(choice).collect()
+}
+
+/// The task to open from a case.
+#[derive(Debug, Clone)]
+pub struct OpenTask {
+    pub href: String,
+    pub title: String,
+    pub state: Tag,
+    pub left: Option<Left>,
+}
+
+impl OpenTask {
+    /// The most urgent open one; `None` where nothing waits.
+    pub fn of(tasks: &[Task], now: Timestamp) -> Option<Self> {
+        let open = tasks.iter().filter(|task| !task.state.is_terminal());
+        let task = open.min_by_key(|task| urgency(task))?;
+        let left = task.decide_by().filter(|_| task.state.is_undecided());
+        Some(Self {
+            href: paths::task(task.id),
+            title: text::cut(&super::task::title(task), 120),
+            state: super::task::state_tag(task),
+            left: left.map(|until| Left::new(until, now)),
+        })
+    }
+}
+
+/// What must be decided first is the least; what no clock ends comes after what one does.
+pub(super) fn urgency(task: &Task) -> (bool, Timestamp) {
+    (!task.state.is_undecided(), task.decide_by().unwrap_or(Timestamp::MAX))
+}
+
+/// One case in the list.
+#[derive(Debug, Clone)]
+pub struct CaseLine {
+    pub id: String,
+    pub href: String,
+    pub person: PersonCard,
+    pub kinds: String,
+    /// The newest place, address and time, where a source told one.
+    pub place: Option<String>,
+    pub ip: Option<String>,
+    pub activity: Option<When>,
+    pub signals: String,
+    pub risk: Tag,
+    pub exposure: Exposure,
+    pub task: Option<OpenTask>,
+    /// Nothing waits, though the case is open: why it is.
+    pub idle: bool,
+    pub received: When,
+    pub shadow: bool,
+    pub closed: Option<When>,
+}
+
+impl CaseLine {
+    /// A row with what is known of its person and its tasks.
+    pub fn of(case: &CaseRow, known: &Known, tasks: &[Task], now: Timestamp) -> Self {
+        let place = known.newest_place();
+        let kinds: Vec<String> = case.kinds.iter().take(3).map(|kind| words::kind(kind)).collect();
+        let more = case.kinds.len().saturating_sub(3);
+        let task = OpenTask::of(tasks, now);
+        Self {
+            id: case.id.to_string(),
+            href: paths::case(case.id),
+            person: PersonCard::of(Some(&case.identity), known),
+            kinds: if more > 0 { format!("{} and {more} more", kinds.join(", ")) } else { words::sentence(&kinds) },
+            place: place.map(|place| place.name.clone()).filter(|name| name != "Place not told"),
+            ip: place.and_then(|place| place.ip.clone()).or_else(|| known.ips.first().cloned()),
+            activity: known.latest_activity.map(|at| When::new(at, now)),
+            signals: words::count(u64::from(case.signals), "signal", "signals"),
+            risk: words::risk(&case.risk),
+            exposure: Exposure::of(case, Some(known), now),
+            idle: task.is_none() && case.closed_at.is_none(),
+            task,
+            received: When::new(case.received_at, now),
+            shadow: case.mode == crate::domain::run::Mode::Shadow,
+            closed: case.closed_at.map(|at| When::new(at, now)),
+        }
+    }
+}
+
+/// The page.
+#[derive(Debug, Clone)]
+pub struct HomeView {
+    pub filter: HomeFilter,
+    pub states: Vec<Choice>,
+    pub tenants: Vec<Choice>,
+    pub kinds: Vec<Choice>,
+    pub risks: Vec<Choice>,
+    pub rows: Vec<CaseLine>,
+    pub next: Option<String>,
+    /// Back to the first page.
+    pub first: Option<String>,
+    /// The list could not be read: what to say instead of it.
+    pub failed: Option<String>,
+    /// No case was ever opened: the page explains how one would be.
+    pub untouched: bool,
+}
+
+impl HomeView {
+    /// `next`: the cursor after the last row. `tenants`: the configured names.
+    pub fn of(
+        filter: HomeFilter,
+        rows: Vec<CaseLine>,
+        next: Option<&str>,
+        tenants: &[String],
+        untouched: bool,
+    ) -> Self {
+        let states = [
+            ("open", "Open"),
+            ("not_contained", "Not contained"),
+            ("parked", "Parked"),
+            ("password_unchanged", "Password unchanged"),
+            ("closed", "Closed"),
+            ("all", "All"),
+        ];
+        let state = if filter.state.is_empty() { "open" } else { filter.state.as_str() };
+        let any = |text: &str| [("", text.to_owned())];
+        let tenants = tenants.iter().map(|name| (name.as_str(), text::line(name)));
+        let kinds = Kind::ALL.iter().map(|kind| (kind.word(), words::kind(kind.word())));
+        let risks = Risk::ALL.iter().map(|risk| (risk.word(), words::capital(risk.word())));
+        Self {
+            states: choices(states.map(|(value, text)| (value, text.to_owned())), state),
+            tenants: choices(any("All tenants").into_iter().chain(tenants), &filter.tenant),
+            kinds: choices(any("All kinds").into_iter().chain(kinds), &filter.kind),
+            risks: choices(any("Any risk").into_iter().chain(risks), &filter.risk),
+            next: next.map(|after| filter.url(after)),
+            first: (!filter.after.is_empty()).then(|| filter.url("")),
+            filter,
+            rows,
+            failed: None,
+            untouched,
+        }
+    }
+}
+
+super::page!(
+    /// Identities at risk.
+    HomePage, HomeView, "home.html"
+);

@@ -1,0 +1,108 @@
+//! Reviewers, passkeys, sessions, ceremonies and proofs in the shared store.
+
+use async_trait::async_trait;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::flight::rows;
+use super::read::desk::one;
+use super::read::{collect, column, doc, instant, instant_if_any, parsed};
+use super::{Postgres, sql};
+use crate::domain::TaskId;
+use crate::domain::reviewer::{Account, Proof, ReviewerId, Session};
+use crate::store::Error;
+use crate::store::reviewers::{Challenge, Credential, Invite, Reviewers};
+use crate::store::rows::Value;
+
+fn account(row: &Row, from: usize) -> Result<Account, Error> {
+    const WHAT: &str = "reviewer";
+    let disabled_at = instant_if_any(row, from + 1, WHAT)?;
+    Ok(Account { disabled_at, ..doc(row, from + 2, WHAT, from)? })
+}
+
+fn invite(row: &Row) -> Result<Invite, Error> {
+    const WHAT: &str = "invitation";
+    Ok(Invite {
+        hash: column(row, 0, WHAT)?,
+        reviewer: parsed(row, 1, WHAT)?,
+        by: column(row, 2, WHAT)?,
+        created_at: instant(row, 3, WHAT)?,
+        expires_at: instant(row, 4, WHAT)?,
+        used_at: instant_if_any(row, 5, WHAT)?,
+    })
+}
+
+fn credential(row: &Row) -> Result<Credential, Error> {
+    const WHAT: &str = "passkey";
+    Ok(Credential {
+        id: column(row, 0, WHAT)?,
+        reviewer: parsed(row, 1, WHAT)?,
+        name: column(row, 2, WHAT)?,
+        counter: u32::try_from(column::<i64>(row, 3, WHAT)?).unwrap_or(u32::MAX),
+        created_at: instant(row, 4, WHAT)?,
+        used_at: instant_if_any(row, 5, WHAT)?,
+        disabled_at: instant_if_any(row, 6, WHAT)?,
+        disabled_reason: column(row, 7, WHAT)?,
+        passkey: doc(row, 8, WHAT, 0)?,
+    })
+}
+
+fn session(row: &Row) -> Result<(Session, Account), Error> {
+    const WHAT: &str = "session";
+    let used_at = instant(row, 0, WHAT)?;
+    Ok((Session { used_at, ..doc(row, 1, WHAT, 2)? }, account(row, 2)?))
+}
+
+fn challenge(row: &Row) -> Result<Challenge, Error> {
+    const WHAT: &str = "challenge";
+    let used_at = instant_if_any(row, 1, WHAT)?;
+    Ok(Challenge { used_at, ..doc(row, 2, WHAT, 0)? })
+}
+
+#[async_trait]
+impl Reviewers for Postgres {
+    async fn reviewer(&self, id: &ReviewerId) -> Result<Option<Account>, Error> {
+        one(&self.pools.general, "reviewer", sql::REVIEWER, id.as_str(), |row| account(row, 0)).await
+    }
+
+    async fn reviewer_by_handle(&self, handle: Uuid) -> Result<Option<Account>, Error> {
+        let handle = handle.to_string();
+        one(&self.pools.general, "reviewer", sql::REVIEWER_BY_HANDLE, &handle, |row| account(row, 0)).await
+    }
+
+    async fn reviewer_by_account(&self, issuer: &str, subject: &str) -> Result<Option<Account>, Error> {
+        // Text from outside may hold the one character the server's text cannot.
+        let (issuer, subject) = (Value::from(issuer.to_owned()), Value::from(subject.to_owned()));
+        let found = rows(&self.pools.general, "reviewer", sql::REVIEWER_BY_ACCOUNT, &[&issuer, &subject]).await?;
+        found.first().map(|row| account(row, 0)).transpose()
+    }
+
+    async fn reviewers(&self) -> Result<Vec<Account>, Error> {
+        collect(&rows(&self.pools.general, "reviewer", sql::REVIEWERS, &[]).await?, |row| account(row, 0))
+    }
+
+    async fn invite(&self, hash: &str) -> Result<Option<Invite>, Error> {
+        one(&self.pools.general, "invitation", sql::INVITE, hash, invite).await
+    }
+
+    async fn credential(&self, id: &str) -> Result<Option<Credential>, Error> {
+        one(&self.pools.general, "passkey", sql::CREDENTIAL, id, credential).await
+    }
+
+    async fn credentials_of(&self, reviewer: &ReviewerId) -> Result<Vec<Credential>, Error> {
+        collect(&rows(&self.pools.general, "passkey", sql::CREDENTIALS_OF, &[&reviewer.as_str()]).await?, credential)
+    }
+
+    async fn session(&self, hash: &str) -> Result<Option<(Session, Account)>, Error> {
+        one(&self.pools.general, "session", sql::SESSION, hash, session).await
+    }
+
+    async fn challenge(&self, id: &str) -> Result<Option<Challenge>, Error> {
+        one(&self.pools.general, "challenge", sql::CHALLENGE, id, challenge).await
+    }
+
+    async fn proofs_of(&self, task: TaskId) -> Result<Vec<Proof>, Error> {
+        let found = rows(&self.pools.general, "proof", sql::PROOFS_OF, &[&task.to_string()]).await?;
+        collect(&found, |row| doc(row, 1, "proof", 0))
+    }
+}

@@ -1,0 +1,239 @@
+// The scripts at work in a real browser: a decision with its browser key, the wait, the live update, the reveal, the copy,
+// the reload, the end; and that a live swap leaves the reader's typing alone. The server here only plays its part.
+//
+// usage: node tests/console/works.mjs PAGES [OUT]      (see preview.mjs)
+
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { webcrypto } from 'node:crypto';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const require = createRequire(path.join((process.env.NODE_PATH ?? '.').split(':')[0], 'x.js'));
+const { chromium } = require('playwright-core');
+const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
+const [pages, out] = process.argv.slice(2);
+const assets = fileURLToPath(new URL('../../src/http/console/assets/', import.meta.url));
+const PASSWORD = 'hk7-Nq.44+zT9%mK2wXe';
+const KEY = /data-key="B[A-Za-z0-9_-]{20,}"/;
+
+// ── the sender's half of HPKE, written apart from the page's ──
+const subtle = webcrypto.subtle;
+const utf8 = (text) => new TextEncoder().encode(text);
+const concat = (...parts) => new Uint8Array(Buffer.concat(parts.map((part) => Buffer.from(part))));
+async function mac(key, data) {
+  const imported = await subtle.importKey('raw', key.length ? key : new Uint8Array(32), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+  return new Uint8Array(await subtle.sign('HMAC', imported, data));
+}
+async function seal(point, aad, clear) {
+  const curve = { name: 'ECDH', namedCurve: 'P-256' };
+  const pair = await subtle.generateKey(curve, true, ['deriveBits']);
+  const enc = new Uint8Array(await subtle.exportKey('raw', pair.publicKey));
+  const recipient = await subtle.importKey('raw', point, curve, false, []);
+  const dh = new Uint8Array(await subtle.deriveBits({ name: 'ECDH', public: recipient }, pair.privateKey, 256));
+  const kem = concat(utf8('KEM'), [0, 0x10]);
+  const suite = concat(utf8('HPKE'), [0, 0x10, 0, 1, 0, 2]);
+  const extract = (id, salt, label, material) => mac(salt, concat(utf8('HPKE-v1'), id, utf8(label), material));
+  const expand = async (id, prk, label, info, length) =>
+    (await mac(prk, concat([0, length], utf8('HPKE-v1'), id, utf8(label), info, [1]))).slice(0, length);
+  const shared = await expand(kem, await extract(kem, [], 'eae_prk', dh), 'shared_secret', concat(enc, point), 32);
+  const context = concat([0], await extract(suite, [], 'psk_id_hash', []), await extract(suite, [], 'info_hash', utf8('oust temporary password v1')));
+  const secret = await extract(suite, shared, 'secret', []);
+  const key = await subtle.importKey('raw', await expand(suite, secret, 'key', context, 32), 'AES-GCM', false, ['encrypt']);
+  const iv = await expand(suite, secret, 'base_nonce', context, 12);
+  const ciphertext = await subtle.encrypt({ name: 'AES-GCM', iv, additionalData: utf8(aad) }, key, utf8(clear));
+  const text = (bytes) => Buffer.from(bytes).toString('base64url');
+  return { enc: text(enc), ciphertext: text(ciphertext) };
+}
+
+// ── the server's part ──
+const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0 };
+const tell = (...topics) => world.streams.forEach((s) => s.write(`event: changed\ndata: ${JSON.stringify({ topics })}\n\n`));
+async function body(request) {
+  const parts = [];
+  for await (const part of request) parts.push(part);
+  return JSON.parse(Buffer.concat(parts).toString());
+}
+async function page(name) {
+  const html = await readFile(path.join(pages, `${name}.html`), 'utf8');
+  return html.replace(KEY, `data-key="${world.key}"`).replace('Nobody has decided yet.', `Nobody has decided yet.${world.extra}`);
+}
+const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const server = createServer(async (request, response) => {
+  const { pathname } = new URL(request.url, 'http://localhost');
+  const json = (status, value) => response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value));
+  const asset = pathname.match(/^\/console\/assets\/[0-9a-f]+\/([a-z]+\.(css|js|svg))$/);
+  if (asset) {
+    const type = { css: 'text/css', js: 'text/javascript', svg: 'image/svg+xml' }[asset[2]];
+    const file = await readFile(path.join(assets, asset[1])).catch(() => null);
+    return file ? response.writeHead(200, { 'Content-Type': type }).end(file) : response.writeHead(404).end();
+  }
+  if (pathname === '/console/events') {
+    response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+    response.write(': here\n\n');
+    world.streams.add(response);
+    return request.on('close', () => world.streams.delete(response));
+  }
+  if (request.method === 'POST') {
+    assert.equal(request.headers['x-csrf-token'], 'csrf-token', pathname);
+    const sent = await body(request);
+    if (pathname === '/console/pause') {
+      world.pauses += 1;
+      return world.proofs ? json(200, { location: '/settings' }) : json(403, { title: 'Prove it', step_up: true });
+    }
+    if (pathname === '/console/prove/begin') { world.proofs += 1; return json(200, { csrf: 'csrf-token' }); }
+    if (pathname === '/console/decide/begin') {
+      if (world.refuse) return json(409, world.refuse);
+      world.decided.push(sent);
+      world.key = sent.recipient_key ?? world.key;
+      world.page = 'task-approved-mine';
+      return json(200, { location: '/task' });
+    }
+    assert.equal(sent.key, world.key, `${pathname} comes with the browser's key`);
+    if (pathname.endsWith('/presence')) { world.beats += 1; return response.writeHead(204).end(); }
+    if (pathname.endsWith('/reveal')) {
+      if (world.page !== 'task-sealed') return response.writeHead(404).end();
+      world.fetched += 1;
+      const task = pathname.split('/').at(-2);
+      return json(200, { ...(await seal(Buffer.from(world.key, 'base64url'), task, PASSWORD)), until: new Date(Date.now() + 900_000) });
+    }
+    if (pathname.endsWith('/acknowledge')) { world.acknowledged += 1; world.page = 'task-revealed'; return response.writeHead(204).end(); }
+  }
+  if (pathname === '/settings') {
+    return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page(world.proofs ? 'settings-paused' : 'settings'));
+  }
+  if (pathname === '/task' || pathname.startsWith('/console/tasks')) {
+    return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page(world.page));
+  }
+  return response.writeHead(404).end();
+});
+await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+const base = `http://localhost:${server.address().port}`;
+
+const browser = await chromium.launch({
+  executablePath: '/usr/bin/chromium',
+  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync'],
+});
+const context = await browser.newContext({ viewport: { width: 390, height: 844 } });
+await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: base });
+const tab = await context.newPage();
+const errors = [];
+tab.on('pageerror', (error) => errors.push(error.message));
+tab.on('console', (message) => { if (/Content Security Policy/.test(message.text())) errors.push(message.text()); });
+const step = (text) => console.log(`ok  ${text}`);
+const button = (name) => tab.getByRole('button', { name, exact: true });
+
+await tab.goto(`${base}/task`);
+await tab.locator('#wire[data-state=live]').waitFor();
+step('the page is live');
+
+await button('Deny').click();
+await tab.getByText('A reason is needed').waitFor();
+assert.equal(world.decided.length, 0);
+step('a denial without a reason is not sent');
+
+await tab.getByLabel('Reason').fill('called her, she is in Berlin');
+await tab.getByLabel('Reason').focus();
+world.extra = ' (seen again)';
+tell('task:other', '*');
+await tab.getByText('(seen again)').waitFor();
+assert.equal(await tab.getByLabel('Reason').inputValue(), 'called her, she is in Berlin');
+assert.equal(await tab.evaluate(() => document.activeElement.name), 'reason');
+step('a live update swaps the region and leaves typing and focus alone');
+
+for (const stream of world.streams) stream.destroy();
+await tab.locator('#wire[data-state=lost]').waitFor();
+assert.match(await tab.locator('#wire').textContent(), /Connection lost, retrying/);
+await tab.locator('#wire[data-state=live]').waitFor({ timeout: 20_000 });
+step('a lost stream is said and found again');
+
+world.refuse = { title: 'This changed since you opened it', detail: 'Read it again.', difference: [{ what: 'Playbook', shown: 'version 1', now: 'version 2' }] };
+await button('Approve').click();
+await tab.getByText('Playbook: shown version 1, now version 2').waitFor();
+world.refuse = null;
+step('a 409 shows the difference beside the button');
+
+await button('Approve').click();
+await tab.getByText('This page is connected.').waitFor();
+assert.equal(world.decided.length, 1);
+assert.equal(world.decided[0].verdict, 'approve');
+assert.equal(Buffer.from(world.decided[0].recipient_key, 'base64url').length, 65);
+assert.match(world.decided[0].digest, /^[0-9a-f]{64}$/);
+assert.ok(world.beats >= 1);
+step('an approval carries digest, revision and the browser key, and the page says that it is there');
+
+world.page = 'task-sealed';
+tell(`task:${world.decided[0].task}`);
+const dialog = tab.getByRole('dialog', { name: 'Temporary password' });
+await dialog.waitFor();
+assert.ok(!(await tab.content()).includes(PASSWORD), 'masked until asked');
+await tab.evaluate(axe);
+const audited = await tab.evaluate(() => globalThis.axe.run('dialog', { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa'] }));
+assert.deepEqual(audited.violations.map((violation) => violation.id), []);
+if (out) await tab.screenshot({ path: path.join(out, 'reveal-masked.png') });
+await button('Show password').click();
+await tab.getByText(PASSWORD).waitFor();
+const leaks = await tab.evaluate((secret) => {
+  const attributes = [...document.querySelectorAll('*')].flatMap((e) => e.getAttributeNames().map((n) => e.getAttribute(n)));
+  return [location.href, JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie, ...attributes].filter((t) => t.includes(secret));
+}, PASSWORD);
+assert.deepEqual(leaks, []);
+if (out) await tab.screenshot({ path: path.join(out, 'reveal-shown.png') });
+step('the password is shown on request, as text and nowhere else');
+
+await button('Copy password').click();
+await tab.getByText('Copied.', { exact: false }).waitFor();
+assert.equal(await tab.evaluate(() => navigator.clipboard.readText()), PASSWORD);
+await tab.evaluate(() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); });
+await button('Copy password').click();
+assert.ok(await dialog.isVisible());
+assert.equal(await tab.locator('textarea.sr').count(), 0);
+step('copying works, with and without the clipboard interface');
+
+for (let n = 0; n < 4; n += 1) await tab.keyboard.press('Escape');
+await tab.mouse.click(2, 2);
+await tab.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+assert.ok(await dialog.isVisible());
+step('Escape and clicks beside it do not close the dialog');
+
+tab.on('dialog', (question) => question.accept());
+await tab.reload();
+await dialog.waitFor();
+assert.ok(world.fetched >= 2);
+await button('Show password').click();
+await tab.getByText(PASSWORD).waitFor();
+step('it survives a reload in the same browser');
+
+const other = await browser.newContext();
+const elsewhere = await other.newPage();
+await elsewhere.goto(`${base}/task`);
+await elsewhere.getByText('This is not the browser that approved.').waitFor();
+assert.equal(await elsewhere.getByRole('dialog').count(), 0);
+step('another browser is told that it is not the one');
+
+await button('I have passed it on').click();
+await tab.getByText('It cannot be shown again.').waitFor();
+assert.equal(world.acknowledged, 1);
+const kept = await tab.evaluate(() => new Promise((done) => {
+  const opening = indexedDB.open('oust', 1);
+  opening.onsuccess = () => { const r = opening.result.transaction('keys').objectStore('keys').count(); r.onsuccess = () => done(r.result); };
+}));
+assert.equal(kept, 0);
+assert.ok(!(await tab.content()).includes(PASSWORD));
+step('passed on: the key is deleted and the text is gone');
+
+await tab.goto(`${base}/settings`);
+await tab.locator('[name=reason]').fill('a rule names everybody');
+await button('Pause').click();
+await button('Resume').waitFor();
+assert.deepEqual([world.pauses, world.proofs], [2, 1]);
+step('a deed that wants a fresh proof gets one and is done then');
+
+assert.deepEqual(errors, []);
+await browser.close();
+server.close();
+console.log('all well');
+process.exit(0);
