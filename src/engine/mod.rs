@@ -17,6 +17,7 @@ mod audit;
 mod background;
 mod decide;
 mod duties;
+mod handover;
 mod hook;
 mod intake;
 mod lane;
