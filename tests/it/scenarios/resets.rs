@@ -79,7 +79,8 @@ async fn password(app: &App, task: &Task) -> String {
     one[31] = 1;
     let (key, enc) = (HpkePrivateKey::from(one), EncapsulatedSecret(part("enc")));
     let aad = task.id.to_string();
-    let clear = SUITE.open(&enc, b"oust temporary password v1", aad.as_bytes(), &part("ciphertext"), &key).expect("opens");
+    let clear =
+        SUITE.open(&enc, b"oust temporary password v1", aad.as_bytes(), &part("ciphertext"), &key).expect("opens");
     String::from_utf8(clear).expect("text")
 }
 
