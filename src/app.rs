@@ -290,9 +290,11 @@ async fn open_queue(
     store: Option<&Arc<dyn Store>>,
     telemetry: &Telemetry,
 ) -> anyhow::Result<Arc<dyn Queue>> {
-    let QueueAt::Amqp(broker) = &config.queue else {
-        let store = store.context("the embedded queue needs a store")?;
-        return Ok(Embedded::new(Arc::clone(store)));
+    // A console takes nothing in and passes everything on in the store: it has no business at the broker.
+    let carries = roles.iter().any(|role| !matches!(role, Role::Console));
+    let broker = match &config.queue {
+        QueueAt::Amqp(broker) if carries => broker,
+        _ => return Ok(Embedded::new(Arc::clone(store.context("the embedded queue needs a store")?))),
     };
     let (broker, telemetry) = (broker.as_ref().clone(), telemetry.clone());
     // It stands in front of the broker where deliveries come in; another process may have the same configuration.

@@ -54,7 +54,7 @@ def roles_exist_and_answer(top):
     for _, _, pod in pods(rendered(top)):
         args = pod["containers"][0]["args"]
         asked |= {args[args.index("--roles") + 1]} if "--roles" in args else set()
-    need({role.split(",")[0] for role in asked} == {"receiver", "worker"}, f"other roles than expected: {asked}")
+    need({role.split(",")[0] for role in asked} == {"receiver", "worker", "console"}, f"other roles than expected: {asked}")
     for roles in sorted(asked):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "oust.yaml"
@@ -70,13 +70,15 @@ def roles_exist_and_answer(top):
 
 
 def cluster_carries_a_signal_to_a_case(top):
-    """Broker, database, migration, receiver and worker, each with its file of deploy/: what goes in comes out."""
+    """Broker, database, migration, receiver, worker and console, each with its file of deploy/: what goes in comes out."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         into = prepared(top, folder / "secrets")
         with broker(top, into) as (amqp, _), database(top, into) as sql:
-            configs = {}
-            for role, file in (("worker", "oust-cluster.yaml"), ("receiver", "oust-receiver.yaml")):
+            configs, nothing = {}, folder / "nothing"
+            nothing.write_text("none-of-its-business")
+            files = {"worker": "oust-cluster.yaml", "receiver": "oust-receiver.yaml", "console": "oust-cluster.yaml"}
+            for role, file in files.items():
                 port = free_port()
                 text = (top / "deploy" / file).read_text()
                 for old, new in {
@@ -89,14 +91,33 @@ def cluster_carries_a_signal_to_a_case(top):
                     "  - name: contoso": "  - name: contoso\n    graph_url: http://127.0.0.1:9/\n    login_url: http://127.0.0.1:9/",
                 }.items():
                     text = text.replace(old, new)
+                if role == "console":
+                    # As in compose: neither the broker nor its password is there.
+                    text = text.replace(f"@localhost:{amqp}/", "@127.0.0.1:9/")
+                    for secret in ("graph", "broker-worker"):
+                        text = text.replace(str(into / secret), str(nothing))
                 configs[role] = (folder / f"{role}.yaml", port)
                 configs[role][0].write_text(text)
             worker, receiver = configs["worker"][0], configs["receiver"][0]
             none = {"OUST_NO_CREDENTIAL": "none"}
             oust = lambda *words: run(binary(), *words, env={"PATH": os.environ["PATH"], "NO_COLOR": "1", **none})
             oust("migrate", "--config", worker)
-            with serving("receiver", *configs["receiver"], **none), serving("worker", *configs["worker"]):
+            with (
+                serving("receiver", *configs["receiver"], **none),
+                serving("worker", *configs["worker"]),
+                serving("console", *configs["console"]),
+            ):
                 a_signal_becomes_a_case(oust, receiver, worker, folder)
+                people_can_sign_in(oust, *configs["console"])
+
+
+def people_can_sign_in(oust, config, port):
+    front = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Accept": "text/html"})
+    with urllib.request.urlopen(front, timeout=10) as page:
+        way_in = "/console/sign-in" in page.url and b"Sign in with a passkey" in page.read()
+        need(way_in, f"no way to sign in: {page.url}")
+    said = oust("reviewer", "invite", "ada", "--role", "admin", "--config", config)
+    need("https://oust.contoso.example/console/" in said, f"the link leads elsewhere: {said}")
 
 
 def a_backup_comes_back_paused(top):

@@ -265,12 +265,16 @@ spec:
     - host: {{ $own.ingress.host | quote }}
       http:
         paths:
-          # Receivers: senders need /webhooks/ and nothing else; health and metrics stay inside.
-          - path: {{ if eq .role "receiver" }}/webhooks/{{ else }}/{{ end }}
-            pathType: Prefix
+          # Senders need /webhooks/, reviewers and programs these; health and metrics stay inside.
+          {{- $paths := list (list "/webhooks/" "Prefix") }}
+          {{- if eq .role "console" }}{{ $paths = list (list "/console" "Prefix") (list "/api/" "Prefix") (list "/" "Exact") }}{{ end }}
+          {{- range $paths }}
+          - path: {{ index . 0 }}
+            pathType: {{ index . 1 }}
             backend:
               service:
-                name: {{ include "oust.fullname" .root }}-{{ .role }}
+                name: {{ include "oust.fullname" $.root }}-{{ $.role }}
                 port: { name: http }
+          {{- end }}
 {{- end }}
 {{- end }}
