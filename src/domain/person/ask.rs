@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::ids::{RunId, TaskId};
 use super::super::plan::{EffectClass, MANUAL, RESET, Step, StepId};
 use super::super::run::{Event, Illegal, Mode, StepState, Verdict};
-use super::super::task::{self, Class, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Task};
+use super::super::task::{self, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Task};
 use super::{Around, Output, Person};
 
 /// Who may answer where no policy is written: any approver, without a deadline.
@@ -156,15 +156,7 @@ impl Person {
 
     fn rows(&self, run: RunId, steps: &[StepId]) -> Vec<Row> {
         let Some(run) = self.run(run) else { return Vec::new() };
-        let row = |step: &Step| Row {
-            step: step.id.0.clone(),
-            action: step.action.clone(),
-            params: step.with.clone(),
-            class: class(step.class),
-            reveals: step.reveals,
-            progress: task::Progress::default(),
-        };
-        steps.iter().filter_map(|id| run.plan.step(id)).map(row).collect()
+        steps.iter().filter_map(|id| run.plan.step(id)).map(Row::of).collect()
     }
 
     /// The evidence as it is now: the case's signals and what the run collected, by id and hash.
@@ -254,14 +246,6 @@ impl Person {
 pub const SYNCED_RESET: &str = "This person is mastered in Active Directory; Entra refuses a password from here. In Active Directory: 1. disable the account or keep it in sight; 2. reset the password twice, with \"user must change password at next logon\"; 3. wait for (or start) a sync; 4. report this done: oust revokes the sessions again.";
 /// Exact instructions for a guest.
 pub const GUEST_RESET: &str = "This person is a guest; the home tenant owns password and sessions. 1. Tell the home tenant's security team; 2. remove the guest's access here or block sign-in until they confirm; 3. report this done.";
-
-fn class(class: EffectClass) -> Class {
-    match class {
-        EffectClass::Read => Class::Read,
-        EffectClass::Soft => Class::Soft,
-        EffectClass::Hard => Class::Hard,
-    }
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

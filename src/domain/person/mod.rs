@@ -8,6 +8,7 @@ mod advance;
 mod arrive;
 mod ask;
 mod attempt;
+mod order;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use super::task::{self, Policy, Task};
 
 pub use advance::READ_BACK;
 pub use arrive::{Arrival, PlanRef, Taken};
+pub use order::NotNow;
 pub use settle::{Answer, Settled};
 
 /// Evaluates conditions; the expression language lives above the ground.
