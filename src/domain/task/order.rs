@@ -87,6 +87,16 @@ impl Order {
         !self.sends()
     }
 
+    /// Both cannot be asked for at once.
+    pub fn is_about_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Settle { run, step, .. }, Self::Settle { run: other_run, step: other_step, .. }) => {
+                (run, step) == (other_run, other_step)
+            }
+            (one, other) => one == other,
+        }
+    }
+
     /// The step it is about.
     pub fn step(&self) -> Option<(RunId, &StepId)> {
         match self {
