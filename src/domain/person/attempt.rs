@@ -158,6 +158,12 @@ impl Person {
                 return self.record(out, around.now, run, Event::Parked { step: step.id.clone(), reason });
             }
         }
+        let gated = step.class == EffectClass::Hard || step.approval.is_some();
+        if was_parked && gated && !around.prepared.contains_key(&(run, step.id.clone())) {
+            // Released and sent in one turn, or it would be counted after all.
+            out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
+            return Ok(());
+        }
         if let StepState::Parked { .. } = state {
             self.record(out, around.now, run, Event::Released { step: step.id.clone() })?;
         }
@@ -178,7 +184,6 @@ impl Person {
             };
         }
         let prepared = around.prepared.get(&(run, step.id.clone()));
-        let gated = step.class == EffectClass::Hard || step.approval.is_some();
         if gated && prepared.is_none() {
             out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
             return Ok(());
