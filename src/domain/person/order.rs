@@ -189,6 +189,9 @@ impl Person {
             // What is not read back by now is not read back in a closed case; the watermark stays where it is certain.
             self.doc.read_back = None;
             self.end_case(Some(&why), around, out);
+            if let Some(case) = &mut out.case_closed {
+                case.unchanged = false;
+            }
         }
         Ok(())
     }
