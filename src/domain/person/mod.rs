@@ -8,7 +8,9 @@ mod advance;
 mod arrive;
 mod ask;
 mod attempt;
+mod fits;
 mod handover;
+mod order;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,9 @@ use super::task::{self, Policy, Task};
 
 pub use advance::READ_BACK;
 pub use arrive::{Arrival, PlanRef, Taken};
+pub use fits::NotNow;
 pub use handover::{Change, Handover};
+pub use order::Request;
 pub use settle::{Answer, Settled};
 
 /// Evaluates conditions; the expression language lives above the ground.
@@ -420,6 +424,8 @@ impl Person {
             "parked"
         } else if case.guest {
             "not_contained_guest"
+        } else if self.is_password_lost() {
+            "password_lost"
         } else if case.unchanged {
             "password_unchanged"
         } else if case.revoke_verified_at.is_some() {

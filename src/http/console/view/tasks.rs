@@ -99,7 +99,7 @@ fn class(task: &Task, mine_waits: bool) -> u8 {
         (State::Unknown { .. }, _) => 1,
         (State::Pending | State::Escalated { .. }, Kind::Release | Kind::Held) => 2,
         (State::Escalated { .. }, _) => 3,
-        (State::Pending, Kind::Approval | Kind::Undecided) => 4,
+        (State::Pending, Kind::Approval | Kind::Undecided | Kind::Order) => 4,
         (State::Pending, Kind::Manual) => 5,
         _ if !task.state.is_terminal() => 6,
         _ => 7,
