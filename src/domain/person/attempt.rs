@@ -158,7 +158,8 @@ impl Person {
                 return self.record(out, around.now, run, Event::Parked { step: step.id.clone(), reason });
             }
         }
-        let gated = step.class == EffectClass::Hard || step.approval.is_some();
+        // A revoke waits for no reading, a human's either (law 2).
+        let gated = (step.class == EffectClass::Hard || step.approval.is_some()) && step.action != REVOKE;
         if was_parked && gated && !around.prepared.contains_key(&(run, step.id.clone())) {
             // Released and sent in one turn, or it would be counted after all.
             out.deeds.push(Deed::Prepare { run, step: step.id.clone() });

@@ -118,6 +118,16 @@ async fn a_revoke_by_hand_is_sent_once_beside_a_playbook_that_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoke_by_hand_waits_for_no_reading() {
+    let (app, ada) = contained(RESET).await;
+    let asked = ask(&app, ada, "rita", Order::Revoke).await.expect("it makes sense");
+    app.twin.fault(twin::Plan::on("/users/", Fault::status(503)).method("GET"));
+    app.engine.seen(asked.id);
+    decide_at(&app.engine, &app, &asked, "rita", Verdict::Approve).await.expect("an entitled vote");
+    revoked(&app, ada, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_asked_and_decided_twice_at_once_happens_once() {
     let (app, ada) = contained(RESET).await;
     let (one, two) = tokio::join!(ask(&app, ada, "rita", Order::Revoke), ask(&app, ada, "carl", Order::Revoke));
