@@ -15,6 +15,7 @@
 
 mod audit;
 mod background;
+mod closing;
 mod decide;
 mod hook;
 mod intake;

@@ -8,6 +8,7 @@ mod advance;
 mod arrive;
 mod ask;
 mod attempt;
+mod learn;
 mod settle;
 #[cfg(test)]
 mod tests;

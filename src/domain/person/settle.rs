@@ -69,7 +69,10 @@ impl Person {
         let Some(spec) = self.run(run).and_then(|r| r.plan.step(&step)).cloned() else { return Ok(()) };
         let is_late = self.run(run).is_some_and(|r| r.state(&step).is_settled());
         if is_late && spec.class == EffectClass::Read {
-            // Collect ended without it.
+            // Collect ended without it; what it says is worth knowing all the same.
+            if let Answer::Done { result, .. } = &answer {
+                self.learn(&spec, result, around, out);
+            }
             return Ok(());
         }
         match answer {
@@ -117,6 +120,9 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
+        if step.class == EffectClass::Read {
+            self.learn(step, &result, around, out);
+        }
         let event = Event::Done { step: step.id.clone(), result, request_id, left_at };
         self.record(out, around.now, run, event)?;
         if step.class != EffectClass::Read {
@@ -175,6 +181,7 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
+        self.learn_from(step, &fault, around, out);
         match fault.disposition {
             Disposition::Unknown if self.was_sent(run, step) => {
                 out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });

@@ -186,6 +186,7 @@ pub(super) async fn again(
             nonce: challenge.state["nonce"].as_str().unwrap_or_default().to_owned(),
             id_token: verified.raw.clone(),
             claims: verified.payload.clone(),
+            key: verified.key.clone(),
         };
         let outcomes = decide::record(sign_in, signed_in, challenge, (&shown, true), vec![used], id).await?;
         let refused = outcomes.iter().filter(|one| one.result.is_err()).count();
