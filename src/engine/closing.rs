@@ -33,12 +33,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn close_once(
-        self: &Arc<Self>,
-        identity: &Identity,
-        signal: &Signal,
-        by: &str,
-    ) -> Result<(), store::Error> {
+    async fn close_once(self: &Arc<Self>, identity: &Identity, signal: &Signal, by: &str) -> Result<(), store::Error> {
         let now = self.now();
         let filter = Filter { open: true, object_id: Some(identity.object_id), ..Filter::default() };
         let listed = self.store.tasks(&filter, &Page { after: None, limit: 500 }).await?;

@@ -4,9 +4,7 @@ use jiff::Timestamp;
 
 use super::event::{Ballot, Claim, Consequence, Event, Refused, Verdict};
 use super::reviewer::{Forbidden, Reviewer};
-use super::{
-    Approval, Changed, Earlier, Kind, Progress, Recipient, RiskClosed, Row, State, Target, Task, Vote, after,
-};
+use super::{Approval, Changed, Earlier, Kind, Progress, Recipient, RiskClosed, Row, State, Target, Task, Vote, after};
 use crate::domain::identity::Identity;
 
 type Answer = Result<Vec<Consequence>, Refused>;
@@ -258,8 +256,7 @@ impl Task {
             return Err(Refused::TooLate { what: "to execute".to_owned(), at });
         }
         if let Some((reason, ask_again)) = self.objection(&claim, &approval) {
-            let cancelled =
-                State::Cancelled { at: now, by: "precondition".to_owned(), reason: Changed::line(&reason) };
+            let cancelled = State::Cancelled { at: now, by: "precondition".to_owned(), reason: Changed::line(&reason) };
             let mut consequences = self.withdraw(cancelled, now)?;
             if ask_again {
                 consequences.push(Consequence::AskAgain { difference: reason });

@@ -73,7 +73,11 @@ impl Target {
     #[must_use]
     pub fn with(&self, class: TargetClass, is: bool) -> Self {
         let mut classes = self.0.clone();
-        if is { classes.insert(class) } else { classes.remove(&class) };
+        if is {
+            classes.insert(class)
+        } else {
+            classes.remove(&class)
+        };
         Self(classes)
     }
 

@@ -104,7 +104,10 @@ pub(super) async fn begin(
             .any(|one| one.disabled_at.is_none());
     if !passkeys && matches!(signed_in.session.how, How::Oidc { .. }) {
         let purpose = Purpose::Decide { wanted: wanted.clone() };
-        let next = format!("/console/tasks/{}", wanted[0].task);
+        let next = match wanted.as_slice() {
+            [one] => format!("/console/tasks/{}", one.task),
+            _ => "/console/tasks".to_owned(),
+        };
         let to = oidc::begin_for(&sign_in, &signed_in, purpose, &next, Vec::new(), &id).await?;
         return Ok(Json(json!({ "redirect": to })).into_response());
     }
@@ -196,6 +199,20 @@ fn answer(outcomes: &[Outcome]) -> Response {
     let refused = outcomes.iter().filter(|one| one.result.is_err()).count();
     let status = if refused == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
     (status, Json(json!({ "results": rows, "refused": refused, "location": location(outcomes) }))).into_response()
+}
+
+/// What a page says when not all was recorded; `None` when all was.
+pub(super) fn refused(outcomes: &[Outcome], id: &RequestId) -> Option<Problem> {
+    if let [Outcome { result: Err(error), .. }] = outcomes {
+        return Some(problem_of(error, id));
+    }
+    let why = |one: &Outcome| {
+        let error = one.result.as_ref().err()?;
+        Some(Changed::new(one.wanted.task.to_string(), "open", error.to_string()))
+    };
+    let difference: Vec<Changed> = outcomes.iter().filter_map(why).collect();
+    let text = format!("{} of {} decisions were not recorded; the others were", difference.len(), outcomes.len());
+    (!difference.is_empty()).then(|| Problem::conflict(text).with("difference", json!(difference)))
 }
 
 /// Where to go on: the task, or the queue after several.

@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use oust::domain::ObjectId;
 use oust::domain::reviewer::{Linked, Shown, Wanted};
 use oust::domain::task::{Kind, Role, Task, Verdict};
-use oust::store::reviewers::{Change, Reviewers};
+use oust::store::reviewers::Change;
 use oust::twin::{self, Special};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

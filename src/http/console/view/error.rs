@@ -112,6 +112,12 @@ impl ErrorView {
         }
     }
 
+    /// Says what is not as it was shown.
+    pub fn changed(mut self, difference: &[Changed]) -> Self {
+        self.changes = changes(difference);
+        self
+    }
+
     /// 429.
     pub fn too_many(retry_after: u64) -> Self {
         let mut view = Self::new(429, "Too many attempts", &format!("Wait {} s, then try again.", retry_after))
