@@ -82,7 +82,8 @@ impl Engine {
     ) -> Result<Recorded, DecideError> {
         for _ in 0..20 {
             match self.inner.decide_once(id, actor, &event, &proof).await {
-                Err(DecideError::Store(store::Error::Conflict(_))) => {}
+                // Somebody else wrote the person, or a task that is about nobody.
+                Err(DecideError::Store(store::Error::Conflict(_) | store::Error::Changed(_))) => {}
                 Err(DecideError::Store(store::Error::Spent(what))) => return Err(DecideError::Spent(what)),
                 Ok(recorded) => {
                     self.inner.after_decision(&recorded).await;

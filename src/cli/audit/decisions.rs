@@ -202,6 +202,9 @@ impl Decisions {
         if UNPROVEN.contains(&said.event.as_str()) && said.verdict.is_none() && said.challenge.is_none() {
             return Ok(None);
         }
+        if said.event != "vote" {
+            return Err(format!("a vote that is recorded as `{}`", said.event));
+        }
         let (Some(verdict), Some(revision), Some(challenge), Some(digest)) =
             (said.verdict, said.revision, &said.challenge, said.proof)
         else {

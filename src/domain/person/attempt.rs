@@ -188,6 +188,7 @@ impl Person {
         if let Some(fresh) = before.get("target").and_then(|fresh| Target::deserialize(fresh).ok()) {
             self.tell_undecided(Some(&|was| was.read_again(&fresh)), None, around, out);
         }
+        self.learn_risk(&before, around, out);
         if !self.claim(run, step, &before, around, out)? {
             return Ok(());
         }

@@ -16,13 +16,16 @@ impl Person {
                     self.tell_undecided(Some(&|was| was.read_again(&fresh)), None, around, out);
                 }
             }
-            "read_risk" => {
-                let state = result.get("risk_state").and_then(Value::as_str);
-                if let Some(state) = state.filter(|state| matches!(*state, "dismissed" | "confirmedSafe")) {
-                    self.tell_undecided(None, Some(format!("{state} in Entra")), around, out);
-                }
-            }
+            "read_risk" => self.learn_risk(result, around, out),
             _ => {}
+        }
+    }
+
+    /// The risk was read.
+    pub(super) fn learn_risk(&mut self, read: &Value, around: &Around<'_>, out: &mut Output) {
+        let state = read.get("risk_state").and_then(Value::as_str);
+        if let Some(state) = state.filter(|state| matches!(*state, "dismissed" | "confirmedSafe")) {
+            self.tell_undecided(None, Some(format!("{state} in Entra")), around, out);
         }
     }
 

@@ -123,7 +123,8 @@ impl Binding {
         }
         let (was, is) = (shown.target.clone().unwrap_or_default(), self.target.clone().unwrap_or_default());
         if was != is {
-            all.push(Changed::new("target", was.to_string(), is.to_string()));
+            let told = |of: &Binding| of.target.as_ref().map_or_else(|| "not read".to_owned(), Target::to_string);
+            all.push(Changed::new("target", told(shown), told(self)));
         }
         all
     }
@@ -236,7 +237,8 @@ mod tests {
         let guest = Binding { target: Some(Target::of([TargetClass::Guest])), ..shown.clone() };
         assert_eq!(plain.digest(&empty), shown.digest(&empty));
         assert_ne!(guest.digest(&empty), shown.digest(&empty));
-        assert_eq!(guest.difference_from(&shown), [Changed::new("target", "an enabled member", "guest")]);
+        assert_eq!(guest.difference_from(&shown), [Changed::new("target", "not read", "guest")]);
+        assert_eq!(guest.difference_from(&plain), [Changed::new("target", "an enabled member", "guest")]);
         assert_eq!(plain.difference_from(&shown), []);
     }
 

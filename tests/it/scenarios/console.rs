@@ -42,7 +42,11 @@ async fn scene() -> Scene {
 /// The same, on any store and with any sign-in.
 pub(super) async fn scene_on(setup: Setup, change: impl FnOnce(&mut sign_in::Parts)) -> Scene {
     let on = "  signals: [anomalous_token]\n";
-    let app = app_with(Setup { playbooks: vec![playbook("plain", on, RESET)], ..setup }).await;
+    let mut setup = setup;
+    if setup.playbooks.is_empty() {
+        setup.playbooks = vec![playbook("plain", on, RESET)];
+    }
+    let app = app_with(setup).await;
     let ada = app.twin.special(Special::Ada);
     let mut detection = app.detection(ada, "anomalousToken", jiff::SignedDuration::from_mins(10));
     detection["userPrincipalName"] = json!("ada@contoso.example");

@@ -357,8 +357,13 @@ async fn the_way_of_a_password_is_the_same_on_the_shared_store() {
     let mine = json!({ "key": scene.app.recipient });
     let approved = scene.decide(&mut rita, &mut key, Verdict::Approve).await;
     assert_eq!(approved.status, 200, "{approved:?}");
-    let replayed = scene.decide(&mut rita, &mut key, Verdict::Deny).await;
-    assert_eq!(replayed.status, 200, "taken back before it was executed: {replayed:?}");
+    let now = super::task(&scene.app, &scene.task).await;
+    let back = json!({
+        "task": now.id, "revision": now.revision, "verdict": "deny", "digest": now.digest(), "reason": "she called",
+    });
+    let begun = rita.post("/console/decide/begin", back).await;
+    let denied = finish(&mut rita, &mut key, &begun).await;
+    assert_eq!(denied.status, 200, "taken back before it was executed: {denied:?}");
     assert_eq!(scene.state().await, "revoked");
     assert_eq!(scene.house.store.proofs_of(scene.task.id).await.expect("a read").len(), 2);
 

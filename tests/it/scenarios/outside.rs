@@ -1,5 +1,6 @@
 //! Reviewers without a passkey: what needs a fresh proof sends them to their provider, a certified one here.
 
+use jiff::SignedDuration;
 use oust::domain::task::{Kind, Task};
 use oust::http::PAUSE;
 use oust::store::{Batch, Lane, Op};
@@ -28,6 +29,11 @@ async fn grace(scene: &Scene) -> (Browser<'_>, Away, Value) {
     let at = away.follow(to.location(), &login).await;
     assert_eq!(land(&mut browser, &at).await.status, 303);
     token(&mut browser).await;
+    // The provider's clock cannot be pushed: the session is made to have proved itself long ago.
+    let file = rusqlite::Connection::open(scene.app.dir.path().join("oust.db")).expect("the store's file");
+    let ago = scene.app.clock.now() - SignedDuration::from_mins(6);
+    let sql = "UPDATE sessions SET doc = json_set(doc, '$.proved_at', ?1)";
+    assert_eq!(file.execute(sql, [ago.to_string()]).expect("changed"), 1);
     (browser, away, login)
 }
 
