@@ -9,7 +9,7 @@ use crate::domain::ledger::Fault;
 use crate::domain::plan::{EffectClass, Phase};
 use crate::playbook::ActionInfo;
 
-use super::{Action, Call, Done, Verification};
+use super::{Action, Call, Done, Verification, target};
 
 static INFO: ActionInfo = ActionInfo {
     name: "disable_account",
@@ -46,7 +46,7 @@ impl Action for DisableAccount {
                 "the account is mastered on-premises: disable it in Active Directory and let it synchronise",
             ));
         }
-        Ok(json!({ "account_enabled": user.account_enabled }))
+        Ok(json!({ "account_enabled": user.account_enabled, "target": target(&user) }))
     }
 
     async fn perform(&self, call: &Call<'_>) -> Result<Done, Fault> {

@@ -29,7 +29,8 @@ use serde_json::Value;
 use crate::domain::Identity;
 use crate::domain::ledger::{Disposition, EffectKey, Fault};
 use crate::domain::plan::{EffectClass, Phase};
-use crate::graph::{Accepted, Graph, SendBy, Terms};
+use crate::domain::task::{Target, TargetClass};
+use crate::graph::{Accepted, Graph, SendBy, Terms, UserState};
 use crate::playbook::ActionInfo;
 use crate::seal::{RecipientKey, Sealed};
 
@@ -171,6 +172,16 @@ pub trait Action: Send + Sync + std::fmt::Debug {
     async fn verify(&self, _call: &Call<'_>) -> Result<Verification, Fault> {
         Ok(Verification::Undetermined("this action cannot be verified afterwards".into()))
     }
+}
+
+/// What kind of account was just read: compared with what was approved.
+fn target(user: &UserState) -> Target {
+    let classes = [
+        (TargetClass::Synced, user.synced),
+        (TargetClass::Guest, user.is_guest()),
+        (TargetClass::Disabled, user.account_enabled == Some(false)),
+    ];
+    Target::of(classes.into_iter().filter_map(|(class, is)| is.then_some(class)))
 }
 
 /// What most reads have in common.

@@ -21,7 +21,7 @@ use crate::graph::{Error, Terms, UserState};
 use crate::playbook::ActionInfo;
 use crate::seal::{RecipientKey, Rules, TemporaryPassword, generate, seal};
 
-use super::{Action, Call, Done, Verification};
+use super::{Action, Call, Done, Verification, target};
 
 static INFO: ActionInfo = ActionInfo {
     name: RESET,
@@ -139,7 +139,7 @@ impl Action for ResetPassword {
     async fn before(&self, call: &Call<'_>) -> Result<Value, Fault> {
         let user = person(call, &call.read_terms()).await?;
         refuse_federated(call, &user).await?;
-        Ok(json!({ "last_password_change": user.last_password_change }))
+        Ok(json!({ "last_password_change": user.last_password_change, "target": target(&user) }))
     }
 
     async fn perform(&self, call: &Call<'_>) -> Result<Done, Fault> {

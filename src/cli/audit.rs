@@ -1,7 +1,9 @@
 //! `oust audit …`: the trail as a file, and whether a file or the store is whole.
 //!
-//! A file is JSON lines: a head, then one record a line, exactly as it was written. The chain is computed from them;
-//! signed checkpoints among them say what it was.
+//! A file is JSON lines: a head, then one record a line, exactly as it was written, and after a decision the proof that
+//! was kept of it (`{"proof": …}`). The chain is computed from the records; signed checkpoints among them say what it was.
+
+mod decisions;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -13,12 +15,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use self::decisions::{Decisions, Tally, named_by};
 use super::store::{LOOK, failed, open};
 use super::{Code, ConfigArg, Context, Failure};
+use crate::domain::TaskId;
 use crate::domain::chain::Tip;
 use crate::engine::CHECKPOINT;
 use crate::seal::{PublicKey, SigningKey};
-use crate::store::{Audit, Store};
+use crate::store::Audit;
+use crate::store::reviewers::Reviewers;
 
 /// The first line of a file.
 const HEAD: &str = r#"{"oust":"audit v1"}"#;
@@ -30,7 +35,7 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 /// `oust audit …`
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Check that nothing was changed, left out or added: of a file, or of the store.
+    /// Check that nothing was changed, left out or added, and that every vote is proved: of a file, or of the store.
     Verify {
         /// An exported file; the store without it.
         file: Option<PathBuf>,
@@ -107,8 +112,17 @@ struct Seen {
     /// The last checkpoint that held.
     signed: Option<u64>,
     keys: Vec<String>,
+    decisions: Decisions,
+    proved: Tally,
     /// What does not hold, in order.
     wrong: Vec<String>,
+}
+
+/// A line of a file that is no record.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    proof: Value,
 }
 
 /// What a checkpoint claims.
@@ -124,17 +138,31 @@ struct Claim {
 const MOST_WRONG: usize = 20;
 
 impl Seen {
-    /// Follows one record.
-    fn follow(&mut self, record: &str, key: Option<&PublicKey>, past: &mut Vec<Tip>) {
+    /// Follows one record; gives back the proof that it names.
+    fn follow(&mut self, record: &str, key: Option<&PublicKey>, past: &mut Vec<Tip>) -> Option<(String, TaskId)> {
         let tip = self.tip.unwrap_or(Tip::START).then(record);
         self.tip = Some(tip);
         self.records += 1;
         past.push(tip);
         match serde_json::from_str::<Audit>(record) {
             Ok(audit) if audit.verb == CHECKPOINT => self.judge(&audit.detail, key, past),
-            Ok(_) => {}
+            Ok(audit) => {
+                self.decisions.follow(tip.position, &audit);
+                return named_by(&audit);
+            }
             Err(error) => self.complain(format!("record {}: not an audit record: {error}", tip.position)),
         }
+        None
+    }
+
+    /// Everything was read: do the proofs hold?
+    fn end(mut self) -> Self {
+        let (proved, wrong) = std::mem::take(&mut self.decisions).judge();
+        self.proved = proved;
+        for text in wrong {
+            self.complain(text);
+        }
+        self
     }
 
     fn complain(&mut self, text: String) {
@@ -190,25 +218,41 @@ fn verify_file(file: &Path, key: Option<&PublicKey>) -> Result<Seen, Failure> {
             }
             continue;
         }
+        if let Ok(Kept { proof }) = serde_json::from_str(text) {
+            seen.decisions.proof(proof);
+            continue;
+        }
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(record) => seen.follow(record.get(), key, &mut past),
+            Ok(record) => drop(seen.follow(record.get(), key, &mut past)),
             Err(error) => seen.complain(format!("line {number}: half a record: {error}")),
         }
     }
     if number == 0 {
         seen.complain("the file is empty".into());
     }
-    Ok(seen)
+    Ok(seen.end())
 }
 
-async fn verify_store(store: &dyn Store, key: Option<&PublicKey>) -> Result<Seen, Failure> {
+/// The proof that a record names, as it is kept.
+async fn proof_of(store: &dyn Reviewers, named: &(String, TaskId)) -> Result<Option<Value>, Failure> {
+    let (challenge, task) = named;
+    let kept = store.proofs_of(*task).await.map_err(|error| failed(&error))?;
+    let proof = kept.into_iter().find(|proof| proof.challenge == *challenge);
+    Ok(proof.and_then(|proof| serde_json::to_value(proof).ok()))
+}
+
+async fn verify_store(store: &dyn Reviewers, key: Option<&PublicKey>) -> Result<Seen, Failure> {
     let (mut seen, mut past, mut after) = (Seen::default(), Vec::new(), None::<String>);
     loop {
         let rows = store.audit_in_order(after.as_deref(), MANY).await.map_err(|error| failed(&error))?;
-        let Some(last) = rows.last() else { return Ok(seen) };
+        let Some(last) = rows.last() else { return Ok(seen.end()) };
         after = Some(last.cursor.clone());
         for row in &rows {
-            seen.follow(&row.record, key, &mut past);
+            if let Some(named) = seen.follow(&row.record, key, &mut past)
+                && let Some(proof) = proof_of(store, &named).await?
+            {
+                seen.decisions.proof(proof);
+            }
         }
     }
 }
@@ -219,6 +263,10 @@ fn verdict(context: &Context, seen: &Seen) -> Result<(), Failure> {
     let value = json!({
         "whole": whole, "records": seen.records, "checkpoints": seen.checkpoints, "signed_up_to": seen.signed,
         "hash": tip.hash, "keys": seen.keys, "problems": seen.wrong,
+        "decisions": {
+            "by_passkey": seen.proved.passkey, "by_provider": seen.proved.provider,
+            "by_provider_without_key": seen.proved.unsigned,
+        },
     });
     context.out.say(&value, || {
         if !whole {
@@ -228,12 +276,21 @@ fn verdict(context: &Context, seen: &Seen) -> Result<(), Failure> {
             Some(position) => format!("signed up to {position} by {}", seen.keys.join(", ")),
             None => "no checkpoint among them yet: nothing proves that none is missing".into(),
         };
-        format!("{} records, unbroken; {signed}", seen.records)
+        let votes = match seen.proved {
+            Tally { passkey: 0, provider: 0, unsigned: 0 } => "no votes".to_owned(),
+            Tally { passkey, provider: 0, unsigned: 0 } => format!("{passkey} votes, each signed by its reviewer's passkey"),
+            Tally { passkey, provider, unsigned } => format!(
+                "{passkey} votes signed by their reviewer's passkey, {} on the identity provider's word ({provider} tokens \
+                 signed with its key, {unsigned} without)",
+                provider + unsigned
+            ),
+        };
+        format!("{} records, unbroken; {signed}; {votes}", seen.records)
     });
     if whole { Ok(()) } else { Err(Failure::shown()) }
 }
 
-async fn export(context: &Context, store: &dyn Store, out: Option<&Path>) -> Result<(), Failure> {
+async fn export(context: &Context, store: &dyn Reviewers, out: Option<&Path>) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::of(Code::Unreachable, &error, "check the path and the disk");
     let mut writer: Box<dyn Write + Send> = match out {
         Some(path) => Box::new(BufWriter::new(File::create_new(path).map_err(cannot)?)),
@@ -247,6 +304,12 @@ async fn export(context: &Context, store: &dyn Store, out: Option<&Path>) -> Res
         after = Some(last.cursor.clone());
         for row in &rows {
             writeln!(writer, "{}", row.record).map_err(cannot)?;
+            let named = serde_json::from_str::<Audit>(&row.record).ok().as_ref().and_then(named_by);
+            if let Some(named) = named
+                && let Some(proof) = proof_of(store, &named).await?
+            {
+                writeln!(writer, "{}", json!({ "proof": proof })).map_err(cannot)?;
+            }
         }
         count += rows.len() as u64;
     }

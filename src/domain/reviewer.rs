@@ -311,8 +311,36 @@ pub enum Shown {
         client_data: String,
         signature: String,
     },
-    /// An identity token with our nonce in it, signed by the provider.
-    Oidc { issuer: String, subject: String, nonce: String, id_token: String, claims: Value },
+    /// An identity token with our nonce in it, signed by the provider: that it was this person is the provider's word.
+    Oidc {
+        issuer: String,
+        subject: String,
+        nonce: String,
+        id_token: String,
+        claims: Value,
+        /// The provider's public key (JWK) that the signature was checked with.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        key: Value,
+    },
+}
+
+impl Proof {
+    /// SHA-256 of the proof as JSON with sorted keys: what the audit trail holds of it.
+    pub fn digest(&self) -> Digest {
+        json_digest(&serde_json::to_value(self).unwrap_or_default())
+    }
+}
+
+/// SHA-256 of JSON with sorted keys and no white space.
+pub fn json_digest(value: &Value) -> Digest {
+    let mut text = String::new();
+    super::digest::canonical(value, &mut text);
+    Digest::of(&[text.as_bytes()])
+}
+
+/// SHA-256 of a challenge's random value, as the audit trail holds it.
+pub fn nonce_digest(nonce: &str) -> Digest {
+    Digest::of(&[b"oust decision nonce\n", nonce.as_bytes()])
 }
 
 #[cfg(test)]

@@ -188,6 +188,19 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Somebody closed this person's risk as a whole (dismissed, confirmed safe): in the sender's words. A single
+    /// detection that was dismissed, or a risk that was remediated, closes nothing here.
+    pub fn closes_risk(&self) -> Option<&str> {
+        let Outcome::Ignored { reason } = &self.outcome else { return None };
+        let said = reason.strip_prefix("closed: ")?;
+        let of_user = self.raw_kind == "riskyUser"
+            && said.strip_prefix("the risk is ").is_some_and(|state| {
+                ["dismissed", "confirmedSafe"].iter().any(|closed| state.eq_ignore_ascii_case(closed))
+            });
+        let in_whole = ["adminDismissedAllRiskForUser", "adminConfirmedAccountSafe"];
+        (of_user || in_whole.iter().any(|detail| said.eq_ignore_ascii_case(detail))).then_some(said)
+    }
+
     /// True when the content carries an instant of its own; then a repetition is a redelivery for ever.
     pub fn is_timed(&self) -> bool {
         self.activity_at.is_some() || self.detected_at.is_some()

@@ -7,9 +7,11 @@ use serde_json::json;
 use super::lane::Message;
 use super::record::storm_key;
 use super::{Engine, Inner, lock};
+use crate::domain::reviewer::Proof;
 use crate::domain::run::PARKED;
 use crate::domain::task::{Consequence, Event, Kind, Refused, State, Task};
 use crate::domain::{Identity, Outcome, Signal, SignalId, TaskId, TenantName};
+use crate::store::reviewers::Change;
 use crate::store::{self, Audit, Batch, CaseRow, Filter, Lane as Priority, Op, Page, Waiting};
 
 /// What shows that a human decided this, consumed in the transaction of the decision. A decision that the machine refuses
@@ -20,6 +22,19 @@ pub struct Evidence {
     pub consume: Vec<Op>,
     /// Goes with a recorded decision only.
     pub keep: Vec<Op>,
+}
+
+impl Evidence {
+    /// What is kept to show later that this reviewer decided exactly this.
+    fn shown(&self) -> Option<&Proof> {
+        self.keep.iter().find_map(|op| match op {
+            Op::Reviewer(change) => match &**change {
+                Change::PutProof(proof) => Some(&**proof),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
 }
 
 /// A decision as recorded.
@@ -67,7 +82,8 @@ impl Engine {
     ) -> Result<Recorded, DecideError> {
         for _ in 0..20 {
             match self.inner.decide_once(id, actor, &event, &proof).await {
-                Err(DecideError::Store(store::Error::Conflict(_))) => {}
+                // Somebody else wrote the person, or a task that is about nobody.
+                Err(DecideError::Store(store::Error::Conflict(_) | store::Error::Changed(_))) => {}
                 Err(DecideError::Store(store::Error::Spent(what))) => return Err(DecideError::Spent(what)),
                 Ok(recorded) => {
                     self.inner.after_decision(&recorded).await;
@@ -105,7 +121,7 @@ impl Inner {
             Ok(consequences) => consequences,
             Err(refused) => {
                 let mut ops = proof.consume.clone();
-                ops.push(decision_audit(&task, actor, "task.refused", &refused.to_string(), now));
+                ops.push(decision_audit(&task, actor, "task.refused", (event, None), &refused.to_string(), now));
                 self.store.commit(Priority::Other, Batch { expect: None, ops }).await.map_err(DecideError::Store)?;
                 return Err(DecideError::Refused(refused));
             }
@@ -115,7 +131,14 @@ impl Inner {
             self.touch(&identity, now, &mut batch).await.map_err(DecideError::Store)?;
         }
         if let Some(Ok(signal)) = named {
-            batch.ops.push(decision_audit(&task, actor, "task.named", &format!("signal {}", signal.id), now));
+            batch.ops.push(decision_audit(
+                &task,
+                actor,
+                "task.named",
+                (event, None),
+                &format!("signal {}", signal.id),
+                now,
+            ));
             let reason = "a reviewer named the person".to_owned();
             batch.ops.push(Op::PutWaiting(Box::new(Waiting { signal: *signal, attempt: 0, due_at: now, reason })));
         }
@@ -127,7 +150,8 @@ impl Inner {
             task.revision += 1;
         }
         batch.ops.push(Op::PutTask(Box::new(task.clone())));
-        batch.ops.push(decision_audit(&task, actor, "task.decided", task.state.word(), now));
+        let how = (event, proof.shown());
+        batch.ops.push(decision_audit(&task, actor, "task.decided", how, task.state.word(), now));
         self.store.commit(Priority::Containment, batch).await.map_err(DecideError::Store)?;
         Ok(Recorded { task, consequences })
     }
@@ -247,7 +271,27 @@ pub(super) fn release_key(tenant: &TenantName) -> String {
     format!("release:{tenant}")
 }
 
-fn decision_audit(task: &Task, actor: &str, verb: &str, what: &str, now: Timestamp) -> Op {
+/// The record of what a human did. A vote names the verdict and its proof: challenge, revision as shown, and the SHA-256
+/// of what is kept beside the trail.
+fn decision_audit(
+    task: &Task,
+    actor: &str,
+    verb: &str,
+    (event, proof): (&Event, Option<&Proof>),
+    what: &str,
+    now: Timestamp,
+) -> Op {
+    let mut detail = json!({
+        "task": task.id, "kind": task.kind.word(), "event": event.word(), "what": what, "digest": task.digest().to_string(),
+    });
+    if let Event::Vote(ballot) = event {
+        detail["verdict"] = json!(ballot.verdict);
+    }
+    if let Some(proof) = proof {
+        detail["revision"] = json!(proof.wanted.revision);
+        detail["challenge"] = json!(proof.challenge);
+        detail["proof"] = json!(proof.digest());
+    }
     Op::Audit(Box::new(Audit {
         at: now,
         actor: actor.to_owned(),
@@ -255,6 +299,6 @@ fn decision_audit(task: &Task, actor: &str, verb: &str, what: &str, now: Timesta
         tenant: task.identity.as_ref().map(|identity| identity.tenant.clone()),
         object_id: task.identity.as_ref().map(|identity| identity.object_id),
         case: task.case,
-        detail: json!({"task": task.id, "kind": task.kind.word(), "what": what, "digest": task.digest().to_string()}),
+        detail,
     }))
 }

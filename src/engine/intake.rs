@@ -109,7 +109,13 @@ impl Inner {
                     self.named(held, naming, room).await;
                 }
                 Outcome::Held { reason } => self.hold(held, &reason).await,
-                Outcome::Ignored { reason } => self.ignore(held, "ignored", &reason).await,
+                Outcome::Ignored { reason } => {
+                    if let Err(error) = self.close_risk(&held.signal).await {
+                        // The claim comes again when it is dropped here.
+                        return self.telemetry.store_error("risk.close", &error);
+                    }
+                    self.ignore(held, "ignored", &reason).await;
+                }
             }
         }
         .instrument(span)

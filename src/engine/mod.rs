@@ -16,6 +16,7 @@
 
 mod audit;
 mod background;
+mod closing;
 mod decide;
 mod duties;
 mod handover;

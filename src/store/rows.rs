@@ -415,7 +415,11 @@ fn put_task(task: &Task, person: Option<&Identity>) -> Result<Statement, Error> 
             micros(task.created_at),
             json("a task", task)?,
         ],
-        Wants::OneRow(refusal(identity.or(person), "the task changed meanwhile"))
+        // Of whom a task is about, if anybody; otherwise the task itself was written by somebody else.
+        Wants::OneRow(match identity.or(person) {
+            Some(person) => Refusal::Conflict(person.clone()),
+            None => Refusal::Changed(task.id.to_string()),
+        })
     ))
 }
 

@@ -120,7 +120,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::task::{Forbidden, New, Policy, Snapshot};
+    use crate::domain::task::{Changed, Forbidden, New, Policy, Snapshot};
     use crate::domain::{DeliveryId, Finding, Kind as SignalKind, Outcome, Risk, Signal, SignalId, Subject, TaskId};
 
     #[derive(Clone, Default)]
@@ -208,7 +208,11 @@ mod tests {
             telemetry.signal_outcome(&signal, "held");
             telemetry.task_opened(&task);
             telemetry.task_voted(&task, "r7", Verdict::Deny);
-            telemetry.task_refused(&task, "r7", &Refused::Stale { difference: NAME.into() });
+            telemetry.task_refused(
+                &task,
+                "r7",
+                &Refused::Stale { difference: vec![Changed::new("subject", NAME, NAME)] },
+            );
             telemetry.task_refused(&task, "r7", &Refused::Forbidden { why: Forbidden::Subject });
         });
         let lines = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("UTF-8");

@@ -1,14 +1,18 @@
 //! What happens to people, alert by alert: every scenario on a real store against the twin, with its exact outcome.
 
+mod audited;
+mod changed;
 mod choosing;
 mod console;
 mod decisions;
+mod edges;
 mod failures;
 mod flight;
 mod guards;
 mod late;
 mod naming;
 mod orders;
+mod outside;
 mod pinned;
 mod poll;
 mod proven;

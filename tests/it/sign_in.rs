@@ -6,5 +6,5 @@ pub mod forged;
 pub mod house;
 pub mod oidc;
 mod passkeys;
-mod real_provider;
+pub mod real_provider;
 mod sessions;

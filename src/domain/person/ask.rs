@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::ids::{RunId, TaskId};
 use super::super::plan::{EffectClass, MANUAL, RESET, Step, StepId};
 use super::super::run::{Event, Illegal, Mode, StepState, Verdict};
-use super::super::task::{self, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Task};
+use super::super::task::{self, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Target, Task};
 use super::{Around, Output, Person};
 
 /// Who may answer where no policy is written: any approver, without a deadline.
@@ -140,7 +140,7 @@ impl Person {
     ) -> TaskId {
         let snapshot = self.snapshot_of(around.now, run.as_slice());
         let of_run = run.and_then(|id| self.run(id));
-        let task = Task::open(New {
+        let mut task = Task::open(New {
             id: TaskId::new((around.mint)()),
             kind,
             title,
@@ -160,6 +160,10 @@ impl Person {
             }),
             rows,
         });
+        // What effects meet is part of what is decided; a job for a human is not about it.
+        if !task.rows.is_empty() {
+            task.target = run.and_then(|id| self.run(id)?.results.get("read_user").and_then(|user| Target::read(user)));
+        }
         let id = task.id;
         self.tasks.insert(id, task);
         out.tasks.insert(id);

@@ -1,6 +1,7 @@
 //! One step, as far as it can go now: guard, join, fresh read, claim, intent. The only place where an effect begins.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::guard::{self, Parking, Ruling};
@@ -8,7 +9,7 @@ use super::super::ids::RunId;
 use super::super::ledger::{EffectKey, Fault};
 use super::super::plan::{EffectClass, MANUAL, REVOKE, Step, StepId};
 use super::super::run::{Event, Illegal, StepState, Verdict};
-use super::super::task;
+use super::super::task::{self, Changed, Target, TargetClass, Task};
 use super::ask::{about, is_reset, manual_text};
 use super::{Around, Deed, Note, Output, Person};
 
@@ -190,6 +191,10 @@ impl Person {
             return Ok(());
         }
         let before = prepared.cloned().unwrap_or(Value::Null);
+        if let Some(fresh) = before.get("target").and_then(|fresh| Target::deserialize(fresh).ok()) {
+            self.tell_undecided(Some(&|was| was.read_again(&fresh)), None, around, out);
+        }
+        self.learn_risk(&before, around, out);
         if !self.claim(run, step, &before, around, out)? {
             return Ok(());
         }
@@ -255,7 +260,10 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<bool, Illegal> {
-        let Some(why) = claim.risk_closed.as_ref().or(claim.target_changed.as_ref()) else { return Ok(true) };
+        let approved = self.task_of(run, &step.id).and_then(|task| self.tasks.get(&task)).map(Task::binding);
+        let changed = approved.map(|approved| claim.now.difference_from(&approved)).filter(|all| !all.is_empty());
+        let why = claim.risk_closed.clone().or_else(|| changed.map(|changed| Changed::line(&changed)));
+        let Some(why) = why else { return Ok(true) };
         let fault = Fault::refuse("OUST-T-CLAIM", format!("It is not repeated: {why}."));
         self.failed(run, step, fault, None, around, out)?;
         Ok(false)
@@ -366,6 +374,25 @@ impl Person {
         }
     }
 
+    /// The account as it was just read, where it was read when people were asked: what nobody knew then is no change.
+    fn target_now(&self, task: &Task, prepared: &Value) -> Option<Target> {
+        let shown = task.target.as_ref()?;
+        let Some(fresh) = prepared.get("target").and_then(|fresh| Target::deserialize(fresh).ok()) else {
+            return Some(shown.clone());
+        };
+        let now = shown.read_again(&fresh);
+        Some(if self.has_switched() { now.with(TargetClass::Disabled, shown.is(TargetClass::Disabled)) } else { now })
+    }
+
+    /// A step of this case disabled or enabled the account: that it changed is our own deed.
+    pub(super) fn has_switched(&self) -> bool {
+        let switches = |(step, state): (&Step, &StepState)| {
+            matches!(step.action.as_str(), "disable_account" | "enable_account")
+                && !matches!(state, StepState::Todo | StepState::Skipped { .. } | StepState::Waiting { .. })
+        };
+        self.runs.iter().any(|run| run.steps().any(switches))
+    }
+
     /// Claims the row of the task that approved this step. False: not now (or never; then the step says why).
     fn claim(
         &mut self,
@@ -394,8 +421,12 @@ impl Person {
         let claim = task::Claim {
             step: step.id.0.clone(),
             fence: self.tasks[&task].fence + 1,
-            now: task::Binding { identity: Some(self.identity.clone()), playbook: Some(playbook), rows },
-            target_changed: prepared.get("target_changed").and_then(Value::as_str).map(str::to_owned),
+            now: task::Binding {
+                identity: Some(self.identity.clone()),
+                playbook: Some(playbook),
+                rows,
+                target: self.target_now(&self.tasks[&task], prepared),
+            },
             risk_closed: closed.map(|state| format!("the risk was {state} meanwhile")),
             lost: Vec::new(),
             browser_seen: (around.presence)(task),
@@ -417,6 +448,7 @@ impl Person {
                     _ => None,
                 });
                 if let Some(difference) = changed {
+                    let difference = Changed::line(&difference);
                     let text = format!(
                         "{} was approved, and not sent: {difference}. Look at the person again and do by hand what is still needed; then report this done.",
                         step.action

@@ -10,6 +10,7 @@ mod ask;
 mod attempt;
 mod fits;
 mod handover;
+mod learn;
 mod order;
 mod settle;
 #[cfg(test)]

@@ -51,7 +51,8 @@ impl Person {
             Some(reason) => format!("Asked for by {}: {reason}", ordered.by),
             None => format!("Asked for by {}.", ordered.by),
         };
-        let task = Task::open(New {
+        let target = ordered.plan.as_ref().and_then(|_| self.target_read());
+        let mut task = Task::open(New {
             id: task,
             kind: Kind::Order,
             title: ordered.order.title(),
@@ -72,6 +73,7 @@ impl Person {
             rows: Vec::new(),
         })
         .ordering(ordered);
+        task.target = target;
         self.tasks.insert(task.id, task.clone());
         task
     }
@@ -200,11 +202,12 @@ impl Person {
     fn claim_order(&mut self, task: &Task, ordered: &Ordered, around: &Around<'_>, out: &mut Output) -> Option<u64> {
         let rows = ordered.rows();
         let fence = task.fence + 1;
+        let now = Binding::new(Some(self.identity.clone()), None, rows.iter().map(|row| (&*row.action, &row.params)));
         let claim = task::Claim {
             step: rows.first()?.step.clone(),
             fence,
-            now: Binding::new(Some(self.identity.clone()), None, rows.iter().map(|row| (&*row.action, &row.params))),
-            target_changed: None,
+            // It is done to the case: whatever the account has become meanwhile, it is no objection.
+            now: Binding { target: task.target.clone(), ..now },
             risk_closed: None,
             lost: Vec::new(),
             browser_seen: None,

@@ -73,7 +73,10 @@ impl Person {
             Answer::Applied(_) | Answer::NotApplied | Answer::Undetermined(_) | Answer::StillUnknown { .. }
         );
         if is_late && (spec.class == EffectClass::Read || is_look) {
-            // Collect ended without it, or a person said what became of it.
+            // Collect ended without it, or a person said what became of it; what was read is worth knowing all the same.
+            if let (EffectClass::Read, Answer::Done { result, .. }) = (spec.class, &answer) {
+                self.learn(&spec, result, around, out);
+            }
             return Ok(());
         }
         match answer {
@@ -121,6 +124,9 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
+        if step.class == EffectClass::Read {
+            self.learn(step, &result, around, out);
+        }
         let event = Event::Done { step: step.id.clone(), result, request_id, left_at };
         self.record(out, around.now, run, event)?;
         if step.class != EffectClass::Read {
@@ -182,6 +188,7 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
+        self.learn_from(step, &fault, around, out);
         match fault.disposition {
             Disposition::Unknown if self.was_sent(run, step) => {
                 out.notes.push(Note { verb: "effect.unanswered", detail: about(run, &step.id) });

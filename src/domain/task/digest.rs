@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Playbook;
+use super::{Playbook, Target};
 pub use crate::domain::digest::Digest;
 use crate::domain::digest::canonical;
 use crate::domain::identity::Identity;
@@ -37,6 +37,36 @@ pub struct Binding {
     pub playbook: Option<Playbook>,
     /// Action and parameters of every row, in order.
     pub rows: Vec<(String, Value)>,
+    /// What kind of account it would be done to; `None`: nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+/// One thing that is not as it was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// `subject`, `action`, `parameters of …`, `playbook`, `target`, `risk`, `revision`, `state` or `page`.
+    pub what: String,
+    pub shown: String,
+    pub now: String,
+}
+
+impl Changed {
+    /// From what was shown to what is there.
+    pub fn new(what: impl Into<String>, shown: impl Into<String>, now: impl Into<String>) -> Self {
+        Self { what: what.into(), shown: shown.into(), now: now.into() }
+    }
+
+    /// Several in one line.
+    pub fn line(all: &[Self]) -> String {
+        all.iter().map(Self::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl std::fmt::Display for Changed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: was {}, is {}", self.what, self.shown, self.now)
+    }
 }
 
 impl Binding {
@@ -47,7 +77,7 @@ impl Binding {
         rows: impl IntoIterator<Item = (&'a str, &'a Value)>,
     ) -> Self {
         let rows = rows.into_iter().map(|(action, params)| (action.to_owned(), params.clone())).collect();
-        Self { identity, playbook, rows }
+        Self { identity, playbook, rows, target: None }
     }
 
     /// The digest of this together with the evidence as shown.
@@ -56,39 +86,48 @@ impl Binding {
         let identity = self.identity.as_ref().map(|i| json!([i.tenant.as_str(), i.object_id.to_string()]));
         let rows: Vec<Value> = self.rows.iter().map(|(action, params)| json!([action, params])).collect();
         let items: Vec<Value> = snapshot.items.iter().map(|item| json!([item.id, item.hash])).collect();
-        let whole = json!({
+        let mut whole = json!({
             "oust": "task v1",
             "identity": identity,
             "playbook": playbook,
             "rows": rows,
             "snapshot": [snapshot.number, items],
         });
+        // A plain account says nothing: unknown and plain are decided alike, what sets one apart is not.
+        if let Some(target) = self.target.as_ref().filter(|target| !target.is_plain()) {
+            whole["target"] = json!(target);
+        }
         let mut text = String::new();
         canonical(&whole, &mut text);
         Digest::of(&[text.as_bytes()])
     }
 
-    /// What differs from what was shown, for people; `None` when nothing does.
-    pub fn difference_from(&self, shown: &Binding) -> Option<String> {
-        let mut lines = Vec::new();
+    /// What differs from what was shown, for people; empty when nothing does.
+    pub fn difference_from(&self, shown: &Binding) -> Vec<Changed> {
+        let mut all = Vec::new();
         if self.identity != shown.identity {
-            lines.push(format!("subject: was {}, is {}", name(&shown.identity), name(&self.identity)));
+            all.push(Changed::new("subject", name(&shown.identity), name(&self.identity)));
         }
         if self.playbook != shown.playbook {
-            lines.push(format!("playbook: was {}, is {}", version(shown), version(self)));
+            all.push(Changed::new("playbook", version(shown), version(self)));
         }
         for index in 0..self.rows.len().max(shown.rows.len()) {
             match (shown.rows.get(index), self.rows.get(index)) {
-                (Some((was, _)), Some((is, _))) if was != is => lines.push(format!("action: was {was}, is {is}")),
+                (Some((was, _)), Some((is, _))) if was != is => all.push(Changed::new("action", was, is)),
                 (Some((action, was)), Some((_, is))) if was != is => {
-                    lines.push(format!("parameters of {action}: was {}, is {}", brief(was), brief(is)));
+                    all.push(Changed::new(format!("parameters of {action}"), brief(was), brief(is)));
                 }
-                (Some((action, _)), None) => lines.push(format!("action: {action} is gone")),
-                (None, Some((action, _))) => lines.push(format!("action: {action} is new")),
+                (Some((action, _)), None) => all.push(Changed::new("action", action, "nothing")),
+                (None, Some((action, _))) => all.push(Changed::new("action", "nothing", action)),
                 _ => {}
             }
         }
-        (!lines.is_empty()).then(|| lines.join("; "))
+        let (was, is) = (shown.target.clone().unwrap_or_default(), self.target.clone().unwrap_or_default());
+        if was != is {
+            let told = |of: &Binding| of.target.as_ref().map_or_else(|| "not read".to_owned(), Target::to_string);
+            all.push(Changed::new("target", told(shown), told(self)));
+        }
+        all
     }
 }
 
@@ -154,10 +193,23 @@ mod tests {
     fn a_difference_names_the_parameter_and_is_cut() {
         let was = binding(json!({"force": true}));
         let is = binding(json!({"force": "x".repeat(10_000)}));
-        let text = is.difference_from(&was).expect("they differ");
+        let text = Changed::line(&is.difference_from(&was));
         assert!(text.starts_with(r#"parameters of reset_password: was {"force":true}, is {"force":"xxx"#), "{text}");
         assert!(text.len() < 400, "{}", text.len());
-        assert_eq!(was.difference_from(&was.clone()), None);
+        assert_eq!(was.difference_from(&was.clone()), []);
+    }
+
+    #[test]
+    fn what_sets_an_account_apart_is_bound_and_a_plain_one_is_as_if_nobody_had_looked() {
+        use crate::domain::task::TargetClass;
+        let (shown, empty) = (binding(json!({})), snapshot(&[]));
+        let plain = Binding { target: Some(Target::default()), ..shown.clone() };
+        let guest = Binding { target: Some(Target::of([TargetClass::Guest])), ..shown.clone() };
+        assert_eq!(plain.digest(&empty), shown.digest(&empty));
+        assert_ne!(guest.digest(&empty), shown.digest(&empty));
+        assert_eq!(guest.difference_from(&shown), [Changed::new("target", "not read", "guest")]);
+        assert_eq!(guest.difference_from(&plain), [Changed::new("target", "an enabled member", "guest")]);
+        assert_eq!(plain.difference_from(&shown), []);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::digest::{Binding, Digest};
+use super::digest::{Binding, Changed, Digest};
 use super::reviewer::{Forbidden, Reviewer};
+use super::target::Target;
 use crate::domain::identity::Identity;
 
 /// A reviewer's answer.
@@ -51,10 +52,8 @@ pub struct Claim {
     pub step: String,
     /// Of the worker's lease.
     pub fence: u64,
-    /// What would be done now.
+    /// What would be done now, to an account of the class that was just read.
     pub now: Binding,
-    /// The target's class changed since the decision (became privileged, synced, guest, disabled, deleted): how.
-    pub target_changed: Option<String>,
     /// The risk was dismissed or confirmed safe: by what.
     pub risk_closed: Option<String>,
     /// Approvers who are no longer entitled; counts only where the policy wants it fresh.
@@ -98,8 +97,35 @@ pub enum Event {
     Acknowledged { by: String, key: String },
     /// The secret is given up before its time (the browser is lost).
     RevealExpired,
-    /// Evidence came after the snapshot.
+    /// Evidence came after the snapshot. Whoever is at risk again is decided about again.
     NewerEvidence,
+    /// The store learnt what kind of account this is, or that the risk was closed.
+    Learned { target: Option<Target>, risk_closed: Option<String> },
+}
+
+impl Event {
+    /// The word in the audit trail.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Vote(_) => "vote",
+            Self::Done { .. } => "done",
+            Self::Named { .. } => "named",
+            Self::Cancel { .. } => "cancel",
+            Self::Tick => "tick",
+            Self::Claim(_) => "claim",
+            Self::Sealed { .. } => "sealed",
+            Self::Executed { .. } => "executed",
+            Self::Failed { .. } => "failed",
+            Self::Unknown { .. } => "unknown",
+            Self::Dropped { .. } => "dropped",
+            Self::Verified { .. } => "verified",
+            Self::Fetched { .. } => "fetched",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::RevealExpired => "reveal_expired",
+            Self::NewerEvidence => "newer_evidence",
+            Self::Learned { .. } => "learned",
+        }
+    }
 }
 
 /// What the shell does in the same transaction.
@@ -115,7 +141,7 @@ pub enum Consequence {
     /// The task is closed and its steps were not (all) done: the case stays open and says so, daily.
     Undone { why: String },
     /// What would be done now is not what was approved: raise a new task.
-    AskAgain { difference: String },
+    AskAgain { difference: Vec<Changed> },
     /// Look at the target until the outcome is known.
     Verify { step: String },
     /// The sealed secret can be fetched by the recipient.
@@ -136,8 +162,8 @@ pub enum Refused {
     #[error("{why}")]
     Forbidden { why: Forbidden },
     /// What was shown is not what is there.
-    #[error("this changed since it was shown to you: {difference}")]
-    Stale { difference: String },
+    #[error("this changed since it was shown to you: {}", Changed::line(difference))]
+    Stale { difference: Vec<Changed> },
     #[error("too late: the time {what} ended at {at}")]
     TooLate { what: String, at: Timestamp },
     #[error("not yet: {why}")]

@@ -19,6 +19,7 @@ enum Move {
     Done { who: u8 },
     RevealExpired,
     Newer,
+    Learn { guest: bool, closed: bool },
     Tick,
 }
 
@@ -34,6 +35,7 @@ fn moves() -> impl Strategy<Value = Vec<(Move, i64)>> {
         1 => (0..6u8).prop_map(|who| Move::Done { who }),
         1 => Just(Move::RevealExpired),
         1 => Just(Move::Newer),
+        1 => (any::<bool>(), prop::bool::weighted(0.3)).prop_map(|(guest, closed)| Move::Learn { guest, closed }),
         3 => Just(Move::Tick),
     ];
     let minutes = prop_oneof![8 => 0..5i64, 1 => 5..60i64, 1 => 60..3_000i64];
@@ -75,7 +77,7 @@ fn event(task: &Task, played: &Move, now: Timestamp) -> Event {
             let mut claim = claim_of(task, step(other), fence, now);
             match twist {
                 0 => claim.risk_closed = Some("dismissed".into()),
-                1 => claim.target_changed = Some("disabled".into()),
+                1 => claim.now.target = Some(Target::of([TargetClass::Disabled])),
                 2 => claim.now.rows.clear(),
                 3 => claim.browser_seen = None,
                 _ => {}
@@ -99,6 +101,10 @@ fn event(task: &Task, played: &Move, now: Timestamp) -> Event {
         Move::Done { who } => Event::Done { by: Box::new(reviewer_number(who, now)), note: None },
         Move::RevealExpired => Event::RevealExpired,
         Move::Newer => Event::NewerEvidence,
+        Move::Learn { guest, closed } => Event::Learned {
+            target: Some(Target::default().with(TargetClass::Guest, guest)),
+            risk_closed: closed.then(|| "dismissed".into()),
+        },
         Move::Tick => Event::Tick,
     }
 }
@@ -183,7 +189,7 @@ proptest! {
             if taken && claimed(&task) > claimed(&before) {
                 let Event::Claim(claim) = event else { panic!("claimed by {event:?}") };
                 let approval = before.approval.as_ref().expect("an approval");
-                assert!(approval.withdrawn.is_none() && !before.shadow && claim.risk_closed.is_none() && claim.target_changed.is_none());
+                assert!(approval.withdrawn.is_none() && !before.shadow && claim.risk_closed.is_none());
                 assert!(approval.execute_by.is_none_or(|by| now < by));
                 assert_eq!(claim.now.digest(&before.snapshot), approval.digest);
                 assert_eq!(claimed(&task), 1);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::event::{Ballot, Claim, Consequence, Event, Refused, Verdict};
 use super::reviewer::{Forbidden, Reviewer};
-use super::{Approval, Kind, Progress, Recipient, Row, State, Task, Vote, after};
+use super::{Approval, Changed, Earlier, Kind, Progress, Recipient, RiskClosed, Row, State, Target, Task, Vote, after};
 use crate::domain::identity::Identity;
 
 type Answer = Result<Vec<Consequence>, Refused>;
@@ -17,6 +17,7 @@ impl Task {
         }
         if matches!(event, Event::NewerEvidence) {
             self.newer = self.newer.saturating_add(1);
+            self.risk_closed = None;
             return Ok(Vec::new());
         }
         let mut next = self.clone();
@@ -46,6 +47,7 @@ impl Task {
             Event::Acknowledged { by, key } => self.acknowledged(&by, &key, now),
             Event::RevealExpired => self.reveal_expired(now),
             Event::NewerEvidence => Ok(Vec::new()),
+            Event::Learned { target, risk_closed } => Ok(self.learned(target, risk_closed, now)),
         }
     }
 
@@ -71,6 +73,7 @@ impl Task {
         }
         self.check_digest(&ballot)?;
         if ballot.verdict == Verdict::Approve {
+            self.check_risk()?;
             self.check_approvable(&ballot)?;
         }
         let key = self.record(&ballot, now);
@@ -165,6 +168,35 @@ impl Task {
         Ok(vec![Consequence::Wake])
     }
 
+    /// What is known of the account or its risk changes what is decided. Approvals of what was shown before are
+    /// dropped; a denial stands whatever the account is.
+    fn learned(&mut self, target: Option<Target>, risk_closed: Option<String>, now: Timestamp) -> Vec<Consequence> {
+        if !self.state.is_undecided() {
+            return Vec::new();
+        }
+        if let Some(by) = risk_closed {
+            self.risk_closed.get_or_insert(RiskClosed { at: now, by });
+        }
+        if target.is_some() && target != self.target {
+            let learnt = Self { target, ..self.clone() };
+            // A plain account is what everybody took for granted.
+            if learnt.digest() != self.digest() {
+                self.keep_what_was_shown();
+                self.votes.retain(|vote| vote.verdict == Verdict::Deny);
+            }
+            self.target = learnt.target;
+        }
+        Vec::new()
+    }
+
+    fn keep_what_was_shown(&mut self) {
+        if self.earlier.len() == Self::EARLIER {
+            self.earlier.remove(0);
+        }
+        let (identity, target) = (self.identity.clone(), self.target.clone());
+        self.earlier.push(Earlier { revision: self.revision, identity, target });
+    }
+
     // ── time ──
 
     fn tick(&mut self, now: Timestamp) -> Vec<Consequence> {
@@ -223,7 +255,7 @@ impl Task {
             return Err(Refused::TooLate { what: "to execute".to_owned(), at });
         }
         if let Some((reason, ask_again)) = self.objection(&claim, &approval) {
-            let cancelled = State::Cancelled { at: now, by: "precondition".to_owned(), reason: reason.clone() };
+            let cancelled = State::Cancelled { at: now, by: "precondition".to_owned(), reason: Changed::line(&reason) };
             let mut consequences = self.withdraw(cancelled, now)?;
             if ask_again {
                 consequences.push(Consequence::AskAgain { difference: reason });
@@ -241,20 +273,21 @@ impl Task {
     }
 
     /// What stands against executing what was approved, and whether people should be asked anew.
-    fn objection(&self, claim: &Claim, approval: &Approval) -> Option<(String, bool)> {
+    fn objection(&self, claim: &Claim, approval: &Approval) -> Option<(Vec<Changed>, bool)> {
         if let Some(by) = &claim.risk_closed {
-            return Some((format!("the risk was closed: {by}"), false));
-        }
-        if let Some(change) = &claim.target_changed {
-            return Some((format!("the target changed: {change}"), true));
+            return Some((vec![Changed::new("risk", "open", format!("closed: {by}"))], false));
         }
         if claim.now.digest(&self.snapshot) != approval.digest {
-            let difference = claim.now.difference_from(&self.binding());
-            return Some((difference.unwrap_or_else(|| "the stored task is not what was approved".to_owned()), true));
+            let mut difference = claim.now.difference_from(&self.binding());
+            if difference.is_empty() {
+                difference.push(Changed::new("task", "what was approved", "something else in the store"));
+            }
+            return Some((difference, true));
         }
         let standing = approval.by.iter().filter(|id| !claim.lost.contains(id)).count();
         if self.policy.fresh_at_claim && standing < self.need(Verdict::Approve) as usize {
-            return Some((format!("no longer entitled to approve: {}", claim.lost.join(", ")), true));
+            let lost = format!("no longer entitled: {}", claim.lost.join(", "));
+            return Some((vec![Changed::new("approvers", "entitled", lost)], true));
         }
         None
     }

@@ -11,6 +11,7 @@ mod order;
 mod reviewer;
 mod rules;
 mod state;
+mod target;
 
 #[cfg(test)]
 mod laws;
@@ -19,11 +20,12 @@ pub(in crate::domain) mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use digest::{Binding, Digest, Snapshot, SnapshotItem};
+pub use digest::{Binding, Changed, Digest, Snapshot, SnapshotItem};
 pub use event::{Ballot, Claim, Consequence, Event, Refusal, Refused, Verdict};
 pub use order::{Order, Ordered};
 pub use reviewer::{FRESH, Forbidden, Person, Reviewer, Role};
 pub use state::{Progress, State};
+pub use target::{Target, TargetClass};
 
 use std::fmt;
 
@@ -233,6 +235,15 @@ pub struct Task {
     pub votes: Vec<Vote>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+    /// What kind of account this is about, as far as it was read; part of what a decision binds. `None`: nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// What was shown before it changed, oldest first: so that whoever decides from an old page is told the difference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+    /// The risk was dismissed or confirmed safe since: by what. No approval is taken any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk_closed: Option<RiskClosed>,
     /// The highest fencing token seen; a lower one is a late writer.
     #[serde(default)]
     pub fence: u64,
@@ -248,6 +259,23 @@ pub struct Playbook {
     pub version: u64,
     /// SHA-256 (hex) of its normalised text.
     pub hash: String,
+}
+
+/// What a page showed before the task changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The last revision that showed it.
+    pub revision: u64,
+    pub identity: Option<Identity>,
+    pub target: Option<Target>,
+}
+
+/// Why nothing is approved here any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RiskClosed {
+    pub at: Timestamp,
+    /// What said so, and how.
+    pub by: String,
 }
 
 /// What a new task is made of.
@@ -274,6 +302,8 @@ impl Task {
     pub const REVEAL_WITHIN: SignedDuration = SignedDuration::from_mins(15);
     /// A secret nobody fetched is dropped after this; a new one needs a new approval.
     pub const FETCH_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+    /// Pages older than so many changes are only told that they are old.
+    const EARLIER: usize = 16;
     /// A revealing step is claimed only when the recipient's browser was seen this recently (contract §7).
     pub const BROWSER_PRESENT: SignedDuration = SignedDuration::from_secs(60);
 
@@ -300,6 +330,9 @@ impl Task {
             state: State::Pending,
             votes: Vec::new(),
             approval: None,
+            target: None,
+            earlier: Vec::new(),
+            risk_closed: None,
             fence: 0,
             ordered: None,
         }
@@ -307,7 +340,8 @@ impl Task {
 
     /// What a decision binds, besides the evidence as shown.
     pub fn binding(&self) -> Binding {
-        Binding::new(self.identity.clone(), self.playbook.clone(), self.rows.iter().map(|r| (&*r.action, &r.params)))
+        let rows = self.rows.iter().map(|row| (&*row.action, &row.params));
+        Binding { target: self.target.clone(), ..Binding::new(self.identity.clone(), self.playbook.clone(), rows) }
     }
 
     /// What a decision on this task must carry (law 5).

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::event::{Ballot, Consequence, Refused, Verdict};
 use super::machine::invalid;
 use super::reviewer::{Forbidden, Person};
-use super::{Kind, Progress, Row, State, Task};
+use super::{Binding, Changed, Kind, Progress, RiskClosed, Row, State, Task};
 
 impl Task {
     // ── checks ──
@@ -30,9 +30,31 @@ impl Task {
         if ballot.digest == digest {
             return Ok(());
         }
-        let (shown, now) = (ballot.digest.to_string(), digest.to_string());
-        let difference = format!("you saw {}, now it is {}; reload the page", &shown[..12], &now[..12]);
-        Err(Refused::Stale { difference })
+        let now = self.binding();
+        let shown = self.earlier.iter().rev().map(|earlier| {
+            let (identity, target) = (earlier.identity.clone(), earlier.target.clone());
+            Binding { identity, target, ..now.clone() }
+        });
+        let difference = shown
+            .filter(|shown| shown.digest(&self.snapshot) == ballot.digest)
+            .map(|shown| now.difference_from(&shown))
+            .find(|difference| !difference.is_empty());
+        let (was, is) = (ballot.digest.to_string(), digest.to_string());
+        let page = || vec![Changed::new("page", &was[..12], &is[..12])];
+        Err(Refused::Stale { difference: difference.unwrap_or_else(page) })
+    }
+
+    /// Whoever is not at risk any more is not approved about: a denial closes it.
+    pub(super) fn check_risk(&self) -> Result<(), Refused> {
+        // What only changes the case has nothing to do with the risk.
+        let is_about_case = self.order().is_some_and(|order| !order.sends());
+        match &self.risk_closed {
+            None => Ok(()),
+            Some(_) if is_about_case => Ok(()),
+            Some(RiskClosed { at, by }) => {
+                Err(Refused::Stale { difference: vec![Changed::new("risk", "open", format!("{by}, {at}"))] })
+            }
+        }
     }
 
     pub(super) fn check_approvable(&self, ballot: &Ballot) -> Result<(), Refused> {

@@ -119,7 +119,6 @@ pub fn claim_of(task: &Task, step: &str, fence: u64, now: Timestamp) -> Claim {
         step: step.into(),
         fence,
         now: task.binding(),
-        target_changed: None,
         risk_closed: None,
         lost: Vec::new(),
         browser_seen: Some(now),

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Json, RequestPartsExt as _};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::state::Console;
 use super::view::error::{ErrorPage, ErrorView};
 use super::view::{Page, Shell};
+use crate::domain::task::Changed;
 use crate::http::body;
 use crate::http::problem::{Problem, RequestId, Unrendered};
 
@@ -100,8 +102,9 @@ fn explained(problem: &Value, headers: &HeaderMap, id: &RequestId) -> ErrorView 
             let mut view = ErrorView::not_found(detail);
             view.status = u16::try_from(status).unwrap_or(500);
             view.title = text("title").to_owned();
-            view.todo = vec!["Nothing was changed. Go back, load the page again and look.".to_owned()];
-            view
+            view.todo = vec!["Go back, load the page again and look.".to_owned()];
+            let difference = problem.get("difference").and_then(|all| Vec::<Changed>::deserialize(all).ok());
+            view.changed(&difference.unwrap_or_default())
         }
     }
 }

@@ -13,8 +13,8 @@ use super::keys::{ask, own, proven, read_json};
 use super::oidc;
 use super::session::{Id, SignedIn};
 use super::state::{SignIn, actor, audit, failed};
-use crate::domain::reviewer::{How, MOST_DECISIONS, Proof, Shown, Wanted};
-use crate::domain::task::{Event, Refusal, Refused, Reviewer, Verdict};
+use crate::domain::reviewer::{How, MOST_DECISIONS, Proof, Shown, Wanted, nonce_digest};
+use crate::domain::task::{Changed, Event, Refusal, Refused, Reviewer, Verdict};
 use crate::engine::{DecideError, Evidence, Recorded};
 use crate::http::{Problem, RequestId, chain};
 use crate::store::Op;
@@ -104,14 +104,18 @@ pub(super) async fn begin(
             .any(|one| one.disabled_at.is_none());
     if !passkeys && matches!(signed_in.session.how, How::Oidc { .. }) {
         let purpose = Purpose::Decide { wanted: wanted.clone() };
-        let next = format!("/console/tasks/{}", wanted[0].task);
-        let to = oidc::begin_for(&sign_in, &signed_in, purpose, &next, vec![begun_audit(&sign_in, &by, &wanted)], &id);
-        return Ok(Json(json!({ "redirect": to.await? })).into_response());
+        let next = match wanted.as_slice() {
+            [one] => format!("/console/tasks/{}", one.task),
+            _ => "/console/tasks".to_owned(),
+        };
+        let to = oidc::begin_for(&sign_in, &signed_in, purpose, &next, Vec::new(), &id).await?;
+        return Ok(Json(json!({ "redirect": to })).into_response());
     }
     let purpose = Purpose::Decide { wanted: wanted.clone() };
     let (handle, mut options, challenge) = ask(&sign_in, &signed_in, purpose, &id).await?;
-    let put = Change::PutChallenge(Box::new(challenge));
-    sign_in.commit(vec![put.into(), begun_audit(&sign_in, &by, &wanted)], &id).await?;
+    let mut ops: Vec<Op> = begun_audit(&challenge).into_iter().collect();
+    ops.push(Change::PutChallenge(Box::new(challenge)).into());
+    sign_in.commit(ops, &id).await?;
     options["ceremony"] = json!(handle);
     Ok(Json(options).into_response())
 }
@@ -197,6 +201,20 @@ fn answer(outcomes: &[Outcome]) -> Response {
     (status, Json(json!({ "results": rows, "refused": refused, "location": location(outcomes) }))).into_response()
 }
 
+/// What a page says when not all was recorded; `None` when all was.
+pub(super) fn refused(outcomes: &[Outcome], id: &RequestId) -> Option<Problem> {
+    if let [Outcome { result: Err(error), .. }] = outcomes {
+        return Some(problem_of(error, id));
+    }
+    let why = |one: &Outcome| {
+        let error = one.result.as_ref().err()?;
+        Some(Changed::new(one.wanted.task.to_string(), "open", error.to_string()))
+    };
+    let difference: Vec<Changed> = outcomes.iter().filter_map(why).collect();
+    let text = format!("{} of {} decisions were not recorded; the others were", difference.len(), outcomes.len());
+    (!difference.is_empty()).then(|| Problem::conflict(text).with("difference", json!(difference)))
+}
+
 /// Where to go on: the task, or the queue after several.
 fn location(outcomes: &[Outcome]) -> String {
     match outcomes {
@@ -221,13 +239,15 @@ async fn would_stand(sign_in: &SignIn, wanted: &Wanted, by: &Reviewer, id: &Requ
     let found = sign_in.store().task(wanted.task).await.map_err(|error| failed(&error, id))?;
     let Some(mut task) = found else { return Err(problem_of(&DecideError::NoSuchTask, id)) };
     let now = sign_in.now();
-    let (revision, digest) = (task.revision, task.digest());
+    let (revision, digest, before) = (task.revision, task.digest(), task.state.clone());
     let event = Event::Vote(Box::new(wanted.ballot(by.clone())));
     let refused = match task.apply(event, now) {
         Ok(_) if wanted.revision == revision => return Ok(()),
         Ok(_) => {
             let text = "something happened to this task since it was shown; reload the page";
-            return Err(Problem::conflict(text).with("revision", revision));
+            let shown = format!("{}", wanted.revision);
+            let difference = [Changed::new("revision", shown, format!("{revision}, {}", before.word()))];
+            return Err(Problem::conflict(text).with("revision", revision).with("difference", json!(difference)));
         }
         Err(refused) => refused,
     };
@@ -239,9 +259,18 @@ async fn would_stand(sign_in: &SignIn, wanted: &Wanted, by: &Reviewer, id: &Requ
     Err(problem_of(&DecideError::Refused(refused), id))
 }
 
-/// The record of what a challenge is bound to, written before it is sent.
-fn begun_audit(sign_in: &SignIn, by: &Reviewer, wanted: &[Wanted]) -> Op {
-    audit(sign_in.now(), &format!("reviewer:{}", by.id), "decision.begun", json!({ "bound": wanted }))
+/// The record of what a challenge is bound to, written before it is sent: the random value that will be signed is in it
+/// as its SHA-256, so that a record alone helps nobody. `None` for a challenge that is not for a decision.
+pub(super) fn begun_audit(challenge: &Challenge) -> Option<Op> {
+    let (Purpose::Decide { wanted }, Some(reviewer)) = (&challenge.purpose, &challenge.reviewer) else { return None };
+    let detail = json!({ "challenge": challenge.id, "nonce": nonce_digest(nonce_of(challenge)), "bound": wanted });
+    Some(audit(challenge.created_at, &actor(reviewer), "decision.begun", detail))
+}
+
+/// The random value that the answer must hold.
+fn nonce_of(challenge: &Challenge) -> &str {
+    let state = &challenge.state;
+    state["ast"]["challenge"].as_str().or(state["nonce"].as_str()).unwrap_or_default()
 }
 
 /// The only mapping from a decision that was not recorded to its answer.
@@ -256,10 +285,15 @@ pub fn problem_of(error: &DecideError, id: &RequestId) -> Problem {
                 Refusal::Invalid => Problem::unfit(text),
             };
             match refused {
-                Refused::Conflict { who, when, what } => {
-                    problem.with("who", who.as_str()).with("when", when.to_string()).with("what", what.as_str())
-                }
-                Refused::Stale { difference } => problem.with("changed", difference.as_str()),
+                Refused::Conflict { who, when, what } => problem
+                    .with("who", who.as_str())
+                    .with("when", when.to_string())
+                    .with("what", what.as_str())
+                    .with("difference", json!([Changed::new("state", "open", what.as_str())])),
+                Refused::Stale { difference } => problem.with("difference", json!(difference)),
+                Refused::TooLate { at, .. } => problem
+                    .with("when", at.to_string())
+                    .with("difference", json!([Changed::new("state", "open", "over")])),
                 _ => problem,
             }
         }

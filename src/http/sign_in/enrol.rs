@@ -132,7 +132,9 @@ async fn made(
     if name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(Problem::unfit(format!("a passkey's name has at most {LONGEST_NAME} characters")));
     }
-    let detail = json!({ "passkey": made.id, "name": name, "synced": made.synced, "by": challenge.purpose.word() });
+    let detail = json!({
+        "passkey": made.id, "key": made.key, "name": name, "synced": made.synced, "by": challenge.purpose.word(),
+    });
     let credential = Credential {
         id: made.id.clone(),
         reviewer: account.id.clone(),

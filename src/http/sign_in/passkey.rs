@@ -14,7 +14,8 @@ use webauthn_rs::prelude::{
 };
 
 use super::site::Site;
-use crate::domain::reviewer::{Account, Shown};
+use crate::domain::reviewer::{Account, Shown, json_digest};
+use crate::domain::task::Digest;
 use crate::store::reviewers::Credential;
 
 /// How many passkeys somebody may have.
@@ -78,6 +79,8 @@ pub struct Asserted {
 #[derive(Debug)]
 pub struct Made {
     pub id: String,
+    /// SHA-256 of the public key: the audit trail says whose it is from here on.
+    pub key: Digest,
     pub passkey: Value,
     pub counter: u32,
     /// May be synchronised between devices.
@@ -143,7 +146,8 @@ impl Passkeys {
         let id = URL_SAFE_NO_PAD.encode(passkey.cred_id().as_slice());
         let passkey = serde_json::to_value(passkey).map_err(Error::Unreadable)?;
         let inside: Inside = Inside::deserialize(&passkey).map_err(Error::Unreadable)?;
-        Ok(Made { id, counter: inside.cred.counter, synced: inside.cred.backup_eligible, passkey })
+        let key = json_digest(&inside.cred.cred);
+        Ok(Made { id, key, counter: inside.cred.counter, synced: inside.cred.backup_eligible, passkey })
     }
 
     /// Options for an assertion: by anybody, or by one of `these`.

@@ -1,7 +1,7 @@
 //! Every page in every state.
 
 use jiff::{SignedDuration, Timestamp};
-use oust::domain::task::{Forbidden, Kind, Progress, Refused, Role, State, Task, Verdict};
+use oust::domain::task::{Changed, Forbidden, Kind, Progress, Refused, Role, State, Task, Verdict};
 use oust::domain::{BuriedId, DeliveryId};
 use oust::http::console::view::audit::{AuditPage, AuditView, Chain};
 use oust::http::console::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
@@ -500,13 +500,21 @@ fn outside(shots: &mut Vec<Shot>) {
 
 fn errors(shots: &mut Vec<Shot>) {
     let (names, shell) = (names(), shell(Section::None));
-    let difference = "parameters of reset_password: was {\"force_change\":true}, is {\"force_change\":false}; playbook: was impossible-travel version 1 (0123456789ab), is impossible-travel version 2 (ba9876543210)";
+    let difference = vec![
+        Changed::new("parameters of reset_password", "{\"force_change\":true}", "{\"force_change\":false}"),
+        Changed::new(
+            "playbook",
+            "impossible-travel version 1 (0123456789ab)",
+            "impossible-travel version 2 (ba9876543210)",
+        ),
+        Changed::new("target", "an enabled member", "guest, disabled"),
+    ];
     let conflict = Refused::Conflict { who: "alan".into(), when: at("2026-11-22T14:09:41Z"), what: "denied".into() };
     let pages = [
         ("error-403", ErrorView::refused(&Forbidden::Subject.into(), &names, now())),
         ("error-404", ErrorView::not_found("There is no task with this id.")),
         ("error-409", ErrorView::refused(&conflict, &names, now())),
-        ("error-409-difference", ErrorView::refused(&Refused::Stale { difference: difference.into() }, &names, now())),
+        ("error-409-difference", ErrorView::refused(&Refused::Stale { difference }, &names, now())),
         (
             "error-409-late",
             ErrorView::refused(&Refused::TooLate { what: "to decide".into(), at: now() }, &names, now()),

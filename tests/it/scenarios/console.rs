@@ -7,10 +7,12 @@ use axum::Router;
 use oust::domain::run::Mode;
 use oust::domain::task::{Kind, Role, Task, Verdict};
 use oust::http::console::{self, Configured, Console, Parts, TenantFacts};
+use oust::http::sign_in;
 use oust::http::{Limits, PAUSE};
-use oust::store::Store;
+use oust::store::reviewers::Reviewers;
+use oust::store::sqlite::{Options, Sqlite};
 use oust::telemetry::Telemetry;
-use oust::twin::Special;
+use oust::twin::{self, Special};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,19 +25,28 @@ use crate::support::{App, Setup};
 
 const HOSTILE: &str = "<script>alert(1)</script>\u{202E}\n😀";
 
-struct Scene {
-    app: App,
-    house: House,
+pub(super) struct Scene {
+    pub app: App,
+    pub house: House,
     console: Console,
     stop: CancellationToken,
-    ada: Uuid,
-    task: Task,
+    pub ada: Uuid,
+    pub task: Task,
 }
 
 /// A reset that waits, and the console in front of the engine.
 async fn scene() -> Scene {
+    scene_on(Setup::default(), |_| {}).await
+}
+
+/// The same, on any store and with any sign-in.
+pub(super) async fn scene_on(setup: Setup, change: impl FnOnce(&mut sign_in::Parts)) -> Scene {
     let on = "  signals: [anomalous_token]\n";
-    let app = app_with(Setup { playbooks: vec![playbook("plain", on, RESET)], ..Setup::default() }).await;
+    let mut setup = setup;
+    if setup.playbooks.is_empty() {
+        setup.playbooks = vec![playbook("plain", on, RESET)];
+    }
+    let app = app_with(setup).await;
     let ada = app.twin.special(Special::Ada);
     let mut detection = app.detection(ada, "anomalousToken", jiff::SignedDuration::from_mins(10));
     detection["userPrincipalName"] = json!("ada@contoso.example");
@@ -44,10 +55,16 @@ async fn scene() -> Scene {
     app.deliver(&detection).await;
     app.idle().await;
     let task = the(&app, Kind::Approval).await;
-    let mut house = House::over(&app.dir.path().join("oust.db"), Hands::at(app.clock.now()), |parts| {
+    let store: Arc<dyn Reviewers> = match &app.setup.place {
+        Some(place) => place.open().await,
+        None => Sqlite::open(app.dir.path().join("oust.db"), Options::default()).expect("the store's file"),
+    };
+    let mut house = House::on(store, Hands::at(app.clock.now()), |parts| {
         let clock = app.clock.clone();
         parts.clock = Arc::new(move || clock.now());
         parts.decider = Some(Arc::new(app.engine.clone()));
+        parts.tenants = [(twin::Config::default().tenant_id, "contoso".parse().expect("a name"))].into();
+        change(parts);
     });
     let (clock, stop) = (app.clock.clone(), CancellationToken::new());
     let console = Console::start(Parts {
@@ -79,11 +96,16 @@ async fn scene() -> Scene {
 }
 
 impl Scene {
-    fn task_page(&self) -> String {
+    /// Streams of events end.
+    pub fn end_streams(&self) {
+        self.stop.cancel();
+    }
+
+    pub fn task_page(&self) -> String {
         format!("/console/tasks/{}", self.task.id)
     }
 
-    async fn decide(&self, browser: &mut Browser<'_>, key: &mut Key, verdict: Verdict) -> Reply {
+    pub async fn decide(&self, browser: &mut Browser<'_>, key: &mut Key, verdict: Verdict) -> Reply {
         let wanted = json!({
             "task": self.task.id, "revision": self.task.revision, "verdict": verdict, "digest": self.task.digest(),
             "reason": "asked her on the phone", "recipient_key": self.app.recipient,
@@ -95,7 +117,7 @@ impl Scene {
         browser.post("/console/decide/finish", finish).await
     }
 
-    async fn state(&self) -> String {
+    pub async fn state(&self) -> String {
         super::task(&self.app, &self.task).await.state.word().to_owned()
     }
 }

@@ -84,22 +84,26 @@ async fn a_denial_after_the_approval_and_before_the_claim_wins() {
     assert_eq!(app.cases().await[0].state, "closed");
 }
 
-async fn dismiss(app: &App, user: Uuid) {
+/// Somebody changes something in Entra itself.
+pub(super) async fn in_entra(app: &App, method: reqwest::Method, path: &str, body: serde_json::Value) {
     let token = app.twin_token().await;
-    let body = serde_json::json!({"userIds": [user]}).to_string();
-    let url = format!("{}v1.0/identityProtection/riskyUsers/dismiss", app.base);
     let answer = reqwest::Client::builder()
         .no_proxy()
         .build()
         .expect("a client")
-        .post(url)
+        .request(method, format!("{}v1.0/{path}", app.base))
         .bearer_auth(token)
         .header("content-type", "application/json")
-        .body(body)
+        .body(body.to_string())
         .send()
         .await
         .expect("an answer");
     assert!(answer.status().is_success(), "{answer:?}");
+}
+
+async fn dismiss(app: &App, user: Uuid) {
+    let path = "identityProtection/riskyUsers/dismiss";
+    in_entra(app, reqwest::Method::POST, path, serde_json::json!({"userIds": [user]})).await;
 }
 
 trait Token {

@@ -5,7 +5,6 @@ use axum::body::Body;
 use axum::http::Method;
 use oust::domain::task::Role;
 use oust::http::sign_in::{Access, Route, routes};
-use oust::store::Store;
 
 use super::authenticator::ORIGIN;
 use super::house::{Browser, House};

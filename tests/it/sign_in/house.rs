@@ -17,7 +17,7 @@ use oust::http::sign_in::{self, Parts, Rates, SignIn, Site, invitation};
 use oust::http::{Limits, Peer};
 use oust::store::reviewers::{Change, Invite, Reviewers};
 use oust::store::sqlite::{Options, Sqlite};
-use oust::store::{Batch, Lane, Op, Page, Store};
+use oust::store::{Batch, Lane, Op, Page};
 use oust::telemetry::Telemetry;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -47,7 +47,7 @@ impl Hands {
 }
 
 pub struct House {
-    pub store: Arc<Sqlite>,
+    pub store: Arc<dyn Reviewers>,
     pub sign_in: SignIn,
     pub router: Router,
     pub clock: Hands,
@@ -73,7 +73,11 @@ impl House {
 
     /// Over a store that somebody else has open too.
     pub fn over(path: &Path, clock: Hands, change: impl FnOnce(&mut Parts)) -> Self {
-        let store = Sqlite::open(path, Options::default()).expect("a store");
+        Self::on(Sqlite::open(path, Options::default()).expect("a store"), clock, change)
+    }
+
+    /// On any store.
+    pub fn on(store: Arc<dyn Reviewers>, clock: Hands, change: impl FnOnce(&mut Parts)) -> Self {
         let now = clock.clone();
         let listen: SocketAddr = "127.0.0.1:8080".parse().expect("an address");
         let mut parts = Parts {

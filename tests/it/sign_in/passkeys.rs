@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use oust::domain::task::Role;
 use oust::store::Op;
-use oust::store::reviewers::{Change, Reviewers};
+use oust::store::reviewers::Change;
 use serde_json::json;
 
 use super::authenticator::{Key, Says};

@@ -24,29 +24,32 @@ fn issuer() -> String {
     })
 }
 
+/// The provider as a console is configured with it.
+pub fn config() -> OidcConfig {
+    OidcConfig {
+        issuer: issuer(),
+        client_id: CLIENT.into(),
+        client_secret: Some(SecretString::from(SECRET)),
+        aal2: Aal2 { acr: vec!["urn:high".into()], amr: vec!["mfa".into()], acrs: Vec::new() },
+        groups_claim: "groups".into(),
+        roles: [(Role::Approver, vec!["on-call".into()])].into(),
+        scopes: Vec::new(),
+    }
+}
+
 fn house() -> House {
-    House::with(|parts| {
-        parts.oidc = Some(OidcConfig {
-            issuer: issuer(),
-            client_id: CLIENT.into(),
-            client_secret: Some(SecretString::from(SECRET)),
-            aal2: Aal2 { acr: vec!["urn:high".into()], amr: vec!["mfa".into()], acrs: Vec::new() },
-            groups_claim: "groups".into(),
-            roles: [(Role::Approver, vec!["on-call".into()])].into(),
-            scopes: Vec::new(),
-        });
-    })
+    House::with(|parts| parts.oidc = Some(config()))
 }
 
 /// The part of a browser that stands at the provider: follows its redirects, keeps its cookies.
 #[derive(Default)]
-struct Away {
+pub struct Away {
     jar: BTreeMap<String, String>,
 }
 
 impl Away {
     /// Where the provider sends the browser back to.
-    async fn follow(&mut self, from: &str, login: &Value) -> Url {
+    pub async fn follow(&mut self, from: &str, login: &Value) -> Url {
         let client = reqwest::Client::builder().redirect(Policy::none()).build().expect("a client");
         let mut at = Url::parse(from).expect("an address");
         for _ in 0..10 {
@@ -72,7 +75,7 @@ impl Away {
 }
 
 /// Back at our page, and on by its form.
-async fn land(browser: &mut Browser<'_>, at: &Url) -> super::house::Reply {
+pub async fn land(browser: &mut Browser<'_>, at: &Url) -> super::house::Reply {
     let path = format!("{}?{}", at.path(), at.query().unwrap_or_default());
     let page = browser.get(&path).await;
     assert_eq!(page.status, 200, "{page:?}");

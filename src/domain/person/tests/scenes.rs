@@ -4,7 +4,7 @@ use super::super::*;
 use super::laws;
 use super::world::{How, World};
 use crate::domain::run::StepState;
-use crate::domain::task::{Kind as TaskKind, State};
+use crate::domain::task::{Kind as TaskKind, State, Target};
 
 /// The one task that asks for a reset and is not over.
 fn reset_task(world: &World) -> TaskId {
@@ -213,7 +213,14 @@ fn a_reset_is_not_prepared_while_the_browser_it_is_for_is_away() {
 
 #[test]
 fn a_target_that_changed_since_the_approval_is_not_touched_and_a_human_is_told() {
-    let mut world = with_reset_approved();
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    world.answer(0, How::Done);
+    settle_all(&mut world);
+    let task = reset_task(&world);
+    // Somebody looked when people were asked, and showed an ordinary account.
+    world.person.tasks.get_mut(&task).expect("the task").target = Some(Target::default());
+    assert!(world.approve(task));
     world.answer(0, How::Changed);
     assert_eq!(world.state(0, "reset"), "declined");
     assert_eq!(world.sent("reset"), 0);

@@ -350,7 +350,7 @@ impl World {
         let later = self.now + SignedDuration::from_secs(5);
         let failed = |fault| Answer::Fault { fault, retry_at: later };
         if let (Deed::Prepare { .. }, How::Done | How::Changed) = (&deed, how) {
-            let read = if how == How::Changed { json!({"target_changed": "became privileged"}) } else { json!({}) };
+            let read = if how == How::Changed { json!({"target": ["disabled"]}) } else { json!({}) };
             self.prepared.insert(place, read);
             self.advance();
             return;

@@ -209,8 +209,57 @@ fn a_vote_on_something_else_than_is_there_is_stale() {
     let other = reset();
     let event = approve(&other, "ada", 2, at(1));
     let refused = refuse(&mut task, event, at(1));
-    assert!(refused.to_string().starts_with("this changed since it was shown to you: you saw "), "{refused}");
+    assert!(refused.to_string().starts_with("this changed since it was shown to you: page: was "), "{refused}");
     assert_eq!(refused.refusal(), Refusal::Conflict);
+}
+
+#[test]
+fn whoever_decides_from_a_page_older_than_a_change_of_the_account_is_told_the_change() {
+    let mut task = task_of(Kind::Approval, policy(2, 1), vec![row("confirm_compromised", false)]);
+    let (old, first) = (approve(&task, "bob", 3, at(2)), approve(&task, "ada", 2, at(1)));
+    take(&mut task, first, at(1));
+    let learnt = |target: Target| Event::Learned { target: Some(target), risk_closed: None };
+    take(&mut task, learnt(Target::default()), at(2));
+    assert_eq!((task.votes.len(), task.earlier.len()), (1, 0), "a plain account is no news");
+    take(&mut task, learnt(Target::of([TargetClass::Guest])), at(2));
+    assert_eq!(task.votes, [], "approved was something else");
+    let difference = vec![Changed::new("target", "an enabled member", "guest")];
+    assert_eq!(refuse(&mut task, old, at(2)), Refused::Stale { difference });
+    for (id, number) in [("ada", 2), ("bob", 3)] {
+        let event = approve(&task, id, number, at(3));
+        take(&mut task, event, at(3));
+    }
+    assert_eq!(task.state.word(), "approved");
+    let stands = task.clone();
+    take(&mut task, learnt(Target::default()), at(4));
+    assert_eq!(task, stands, "what was approved is compared at the claim");
+}
+
+#[test]
+fn a_closed_risk_takes_denials_only_until_there_is_newer_evidence() {
+    let mut task = plain();
+    take(&mut task, Event::Learned { target: None, risk_closed: Some("dismissed by sentinel".into()) }, at(1));
+    let yes = approve(&task, "ada", 2, at(2));
+    let Refused::Stale { difference } = refuse(&mut task, yes.clone(), at(2)) else { panic!("stale") };
+    assert_eq!((difference[0].what.as_str(), difference[0].shown.as_str()), ("risk", "open"));
+    assert!(difference[0].now.starts_with("dismissed by sentinel, 1970-01-01T00:01:00Z"), "{difference:?}");
+    let mut denied = task.clone();
+    let no = deny(&denied, "ada", 2, at(2));
+    take(&mut denied, no, at(2));
+    assert_eq!(denied.state.word(), "denied");
+    take(&mut task, Event::NewerEvidence, at(3));
+    take(&mut task, yes, at(3));
+    assert_eq!(task.state.word(), "approved");
+}
+
+#[test]
+fn an_account_that_changes_for_ever_is_remembered_up_to_a_bound() {
+    let mut task = plain();
+    for round in 0..100 {
+        let target = Target::default().with(TargetClass::Disabled, round % 2 == 0);
+        take(&mut task, Event::Learned { target: Some(target), risk_closed: None }, at(1));
+    }
+    assert_eq!(task.earlier.len(), 16);
 }
 
 #[test]

@@ -66,9 +66,11 @@ fn newer_evidence_does_not_refuse_a_claim() {
 #[test]
 fn changed_parameters_cancel_at_the_claim_and_people_are_asked_again_with_the_difference() {
     let (task, consequences) = cancelled_by(|claim| claim.now.rows[0].1 = json!({ "force_change": false }));
-    let difference = "parameters of confirm_compromised: was {\"force_change\":true}, is {\"force_change\":false}";
-    assert_eq!(consequences.last(), Some(&Consequence::AskAgain { difference: difference.into() }));
-    assert!(matches!(&task.state, State::Cancelled { reason, .. } if reason == difference), "{:?}", task.state);
+    let what = "parameters of confirm_compromised";
+    let difference = vec![Changed::new(what, "{\"force_change\":true}", "{\"force_change\":false}")];
+    assert_eq!(consequences.last(), Some(&Consequence::AskAgain { difference: difference.clone() }));
+    let line = Changed::line(&difference);
+    assert!(matches!(&task.state, State::Cancelled { reason, .. } if *reason == line), "{:?}", task.state);
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn a_changed_subject_action_playbook_or_target_cancels_at_the_claim() {
         |claim| claim.now.identity = Some(person_of(77)),
         |claim| claim.now.rows[0].0 = "disable_account".into(),
         |claim| claim.now.playbook.as_mut().expect("a playbook").version = 2,
-        |claim| claim.target_changed = Some("became privileged".into()),
+        |claim| claim.now.target = Some(Target::of([TargetClass::Privileged])),
     ];
     for twist in twists {
         let (_, consequences) = cancelled_by(twist);
@@ -98,7 +100,7 @@ fn a_task_tampered_with_in_the_store_cannot_be_claimed() {
     task.rows[0].params = json!({ "force_change": false });
     let event = claim(&task, CONFIRM, 1, at(2));
     take(&mut task, event, at(2));
-    assert!(matches!(&task.state, State::Cancelled { reason, .. } if reason.contains("not what was approved")));
+    assert!(matches!(&task.state, State::Cancelled { reason, .. } if reason.contains("something else in the store")));
 }
 
 #[test]

@@ -114,7 +114,6 @@ function complain(form, problem) {
   for (const change of problem.difference ?? []) {
     lines.push(line(`${change.what}: shown ${change.shown || 'nothing'}, now ${change.now}`));
   }
-  for (const change of (problem.changed ?? '').split('; ').filter(Boolean)) lines.push(line(change));
   if (problem.status === 409) {
     const again = line('Load it again', 'a');
     again.href = location.pathname;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::markup::When;
 use super::{Names, paths, text, words};
-use crate::domain::task::Refused;
+use crate::domain::task::{Changed, Refused};
 
 /// One thing that is not what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,12 @@ impl ErrorView {
         }
     }
 
+    /// Says what is not as it was shown.
+    pub fn changed(mut self, difference: &[Changed]) -> Self {
+        self.changes = changes(difference);
+        self
+    }
+
     /// 429.
     pub fn too_many(retry_after: u64) -> Self {
         let mut view = Self::new(429, "Too many attempts", &format!("Wait {} s, then try again.", retry_after))
@@ -146,17 +152,14 @@ fn who_is(id: &str, names: &Names) -> String {
     if id.contains(':') { names.actor(id) } else { names.of(id) }
 }
 
-/// `subject: was a, is b; action: x is new` as rows.
-fn changes(difference: &str) -> Vec<Change> {
-    let one = |part: &str| {
-        let (what, rest) = part.split_once(": ").unwrap_or(("", part));
-        let (shown, now) = match rest.strip_prefix("was ").and_then(|rest| rest.split_once(", is ")) {
-            Some((shown, now)) => (text::line(shown), text::line(now)),
-            None => (String::new(), text::line(rest)),
-        };
-        Change { what: words::capital(&text::line(what)), shown, now }
+/// A difference as rows.
+fn changes(difference: &[Changed]) -> Vec<Change> {
+    let one = |changed: &Changed| Change {
+        what: words::capital(&text::line(&changed.what)),
+        shown: text::line(&changed.shown),
+        now: text::line(&changed.now),
     };
-    difference.split("; ").filter(|part| !part.trim().is_empty()).take(20).map(one).collect()
+    difference.iter().take(20).map(one).collect()
 }
 
 super::page!(
@@ -170,10 +173,13 @@ mod tests {
 
     #[test]
     fn a_difference_becomes_rows_of_shown_and_now() {
-        let rows = changes("parameters of reset_password: was {\"a\":1}, is {\"a\":2}; action: notify is new");
+        let rows = changes(&[
+            Changed::new("parameters of reset_password", "{\"a\":1}", "{\"a\":2}"),
+            Changed::new("target", "an enabled member", "guest\u{202e}"),
+        ]);
         assert_eq!(rows[0].what, "Parameters of reset_password");
         assert_eq!((rows[0].shown.as_str(), rows[0].now.as_str()), ("{\"a\":1}", "{\"a\":2}"));
-        assert_eq!((rows[1].shown.as_str(), rows[1].now.as_str()), ("", "notify is new"));
+        assert_eq!((rows[1].what.as_str(), rows[1].now.contains('\u{202e}')), ("Target", false));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! "credential": …}`; `{"redirect": url}` goes to the identity provider instead. A form with `data-proof` is anything
 //! else: its fields go as JSON to its `action`; a refusal with `"step_up": true` is proved at `/console/prove/…` and sent
 //! again. Either is answered with `{"location": url}`, where to go when it is done. Refusals are
-//! `application/problem+json` with `title`, `detail` and, for a 409, `difference: [{"what", "shown", "now"}]` or `changed`.
+//! `application/problem+json` with `title`, `detail` and, for a 409, `difference: [{"what", "shown", "now"}]`.
 //! Without script the same form is posted to its `action`, and answered with a page.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

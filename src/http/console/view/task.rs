@@ -56,6 +56,8 @@ pub struct TaskView {
     pub playbook_href: Option<String>,
     pub requester: Option<String>,
     pub created: When,
+    /// What kind of account it is, as far as it was read: part of what is decided.
+    pub target: Option<String>,
     pub revision: u64,
     pub digest: String,
     /// `None`: nobody was told; the escalation clock runs all the same.
@@ -96,6 +98,7 @@ impl TaskView {
             playbook_href: task.playbook.as_ref().map(|p| paths::playbook(&p.name)),
             requester: task.requester.as_ref().map(|person| eye.names.of(&person.id)),
             created: When::new(task.created_at, eye.now),
+            target: task.target.as_ref().map(ToString::to_string),
             revision: task.revision,
             digest: task.digest().to_string(),
             notified: text::some(notified),

@@ -186,14 +186,12 @@ pub(super) async fn again(
             nonce: challenge.state["nonce"].as_str().unwrap_or_default().to_owned(),
             id_token: verified.raw.clone(),
             claims: verified.payload.clone(),
+            key: verified.key.clone(),
         };
         let outcomes = decide::record(sign_in, signed_in, challenge, (&shown, true), vec![used], id).await?;
-        let refused = outcomes.iter().filter(|one| one.result.is_err()).count();
-        return match outcomes.into_iter().next() {
-            Some(decide::Outcome { result: Err(error), .. }) if refused == 1 && next.contains("/tasks/") => {
-                Err(decide::problem_of(&error, id))
-            }
-            _ => Ok(see_other(next)),
+        return match decide::refused(&outcomes, id) {
+            Some(problem) => Err(problem),
+            None => Ok(see_other(next)),
         };
     }
     let how = How::Oidc { issuer: claims.iss.clone(), subject: claims.sub.clone(), sid: claims.sid.clone() };

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use self::arrive::{again, welcome};
 use self::provider::Asking;
 use super::browser::{self, is_secret};
+use super::decide;
 use super::keys::{flow_of, with_cookie};
 use super::page::{escaped, page};
 use super::session::{self, Id, SignedIn};
@@ -155,8 +156,8 @@ async fn leave(
     let (to, mut kept) = sign_in.provider()?.way(&handle, asking).await.map_err(|error| told(&error, id))?;
     kept["next"] = json!(next);
     challenge.state = kept;
-    let mut ops = vec![Op::from(Change::PutChallenge(Box::new(challenge)))];
-    ops.extend(also);
+    let mut ops: Vec<Op> = decide::begun_audit(&challenge).into_iter().chain(also).collect();
+    ops.push(Change::PutChallenge(Box::new(challenge)).into());
     sign_in.commit(ops, id).await?;
     Ok(to.into())
 }

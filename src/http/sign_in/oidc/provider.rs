@@ -30,6 +30,7 @@ use tokio::sync::Mutex;
 
 use super::claims::Claims;
 use super::{Config, Error};
+use crate::seal::check_token;
 
 /// Clocks of the provider and of ours may differ by so much.
 pub(super) const SKEW: i64 = 60;
@@ -90,6 +91,8 @@ pub(super) struct Verified {
     pub claims: Claims,
     pub payload: Value,
     pub raw: String,
+    /// The provider's key that signed it.
+    pub key: Value,
 }
 
 /// The configured provider.
@@ -273,14 +276,20 @@ impl Provider {
         let token = tokens.id_token().ok_or_else(|| Error::Answer("it sent no identity token".to_owned()))?;
         let nonce = Nonce::new(nonce.to_owned());
         let first = token.claims(&self.verifier(&known.keys), &nonce).map(|_| ());
-        match first {
+        let keys = match first {
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
                 let keys = self.keys_again().await?.ok_or(Error::UnknownKey)?;
                 token.claims(&self.verifier(&keys), &nonce).map_err(Error::Token)?;
+                keys
             }
-            other => other.map_err(Error::Token)?,
-        }
-        self.read(token.to_string())
+            other => {
+                other.map_err(Error::Token)?;
+                known.keys
+            }
+        };
+        let raw = token.to_string();
+        let key = keys.keys().iter().filter_map(|key| serde_json::to_value(key).ok()).find(|key| signed(key, &raw));
+        self.read(raw, key.unwrap_or_default())
     }
 
     fn verifier(&self, keys: &CoreJsonWebKeySet) -> CoreIdTokenVerifier<'static> {
@@ -302,7 +311,7 @@ impl Provider {
     }
 
     /// Reads the payload of a token whose signature was checked.
-    fn read(&self, raw: String) -> Result<Verified, Error> {
+    fn read(&self, raw: String, key: Value) -> Result<Verified, Error> {
         let broken = || Error::Answer("the token's payload is unreadable".to_owned());
         let payload = raw.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok());
         let payload: Value = serde_json::from_slice(&payload.ok_or_else(broken)?).map_err(|_| broken())?;
@@ -313,8 +322,13 @@ impl Provider {
         if claims.nbf.is_some_and(|nbf| nbf > self.now().as_second() + SKEW) {
             return Err(Error::Answer("the token is not valid yet (nbf)".to_owned()));
         }
-        Ok(Verified { claims, payload, raw })
+        Ok(Verified { claims, payload, raw, key })
     }
+}
+
+/// This key signed the token.
+fn signed(key: &Value, token: &str) -> bool {
+    check_token(key, token).is_ok()
 }
 
 /// A provider that does not answer as it must; the chain goes to the log.
