@@ -7,6 +7,7 @@ pub mod assets;
 pub mod view;
 
 mod answer;
+mod buried;
 mod case;
 mod deeds;
 mod feed;

@@ -1,4 +1,4 @@
-//! The pages that only show: buried, playbooks, audit, overview.
+//! The pages that only show: playbooks, audit, overview.
 
 use axum::Extension;
 use axum::extract::{Path, State as Shared};
@@ -10,11 +10,9 @@ use super::answer::Asked;
 use super::gather::failed;
 use super::state::Console;
 use super::view::audit::{AuditPage, AuditView, Chain};
-use super::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
 use super::view::overview::{OverviewFacts, OverviewPage, OverviewView};
 use super::view::playbooks::{PlaybookCard, PlaybooksPage, PlaybooksView};
 use super::view::{Eye, Section};
-use crate::domain::BuriedId;
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 use crate::store::{Filter, Page, RunRow};
@@ -25,40 +23,6 @@ const ROWS: u32 = 50;
 const MEASURED: u32 = 500;
 /// Cases looked through for the last runs of a playbook.
 const RECENT: u32 = 30;
-
-/// What was set aside.
-pub(super) async fn buried(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    asked: Asked,
-) -> Result<Response, Problem> {
-    let shell = console.shell(Section::Buried, &who, &id).await?;
-    let open = asked.get("show") != "all";
-    let filter = Filter { open, ..Filter::default() };
-    let page = Page { after: asked.after(), limit: ROWS };
-    let listed = console.store().buried_list(&filter, &page).await.map_err(failed(&id))?;
-    let rows = listed.items.iter().map(|row| BuriedLine::of(row, console.now())).collect();
-    let view = BuriedView::of(rows, open, listed.next.as_deref(), &asked.get("after"), false);
-    asked.show(&BuriedPage { shell: &shell, view: &view })
-}
-
-/// One of them.
-pub(super) async fn buried_one(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    Path(row): Path<String>,
-    asked: Asked,
-) -> Result<Response, Problem> {
-    let none = || Problem::not_found("nothing is buried under this id");
-    let row: BuriedId = row.parse().map_err(|_| none())?;
-    let row = console.store().buried(row).await.map_err(failed(&id))?.ok_or_else(none)?;
-    let shell = console.shell(Section::Buried, &who, &id).await?;
-    // Replay and drop are the command line's: the page says how.
-    let view = BuriedView::one(BuriedDetail::of(&row, console.now()), false);
-    asked.show(&BuriedPage { shell: &shell, view: &view })
-}
 
 /// The playbooks of this process.
 pub(super) async fn playbooks(

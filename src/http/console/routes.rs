@@ -8,7 +8,7 @@ use axum::routing::get;
 use super::answer::{nothing, pretty};
 use super::state::Console;
 use super::view::paths;
-use super::{assets, case, deeds, feed, home, pages, settings, tasks};
+use super::{assets, buried, case, deeds, feed, home, pages, settings, tasks};
 use crate::domain::task::Role;
 use crate::http::sign_in::{self, Access, Routes};
 
@@ -23,8 +23,8 @@ pub fn routes(console: &Console) -> Routes {
         .route(g(), paths::TASKS, viewer, tasks::list, s())
         .route(g(), "/console/tasks/{id}", viewer, tasks::one, s())
         .route(g(), "/console/cases/{id}", viewer, case::one, s())
-        .route(g(), paths::BURIED, viewer, pages::buried, s())
-        .route(g(), "/console/buried/{id}", viewer, pages::buried_one, s())
+        .route(g(), paths::BURIED, viewer, buried::list, s())
+        .route(g(), "/console/buried/{id}", viewer, buried::one, s())
         .route(g(), paths::PLAYBOOKS, viewer, pages::playbooks, s())
         .route(g(), "/console/playbooks/{name}", viewer, pages::playbook, s())
         .route(g(), paths::AUDIT, viewer, pages::audit, s())
@@ -33,6 +33,7 @@ pub fn routes(console: &Console) -> Routes {
         .route(g(), paths::EVENTS, viewer, feed::events, s())
         .route(p(), paths::PAUSE, approver, settings::pause, s())
         .route(p(), paths::RESUME, approver, settings::resume, s())
+        .route(p(), "/console/buried/{id}/settle", approver, buried::settle, s())
         .route(p(), paths::BULK, approver, deeds::scriptless, s())
         .route(p(), "/console/tasks/{id}/decision", approver, deeds::scriptless, s())
         .route(p(), "/console/tasks/{id}/done", approver, deeds::done, s())

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use axum::Router;
 use oust::domain::run::Mode;
 use oust::domain::task::{Kind, Role, Task, Verdict};
+use oust::http::buried::Reader;
 use oust::http::console::{self, Configured, Console, Parts, TenantFacts};
-use oust::http::{Limits, PAUSE};
+use oust::http::{Limits, PAUSE, Source, SourceKind};
+use oust::sources::auth::networks::Networks;
 use oust::store::Store;
 use oust::telemetry::Telemetry;
 use oust::twin::Special;
@@ -23,17 +25,34 @@ use crate::support::{App, Setup};
 
 const HOSTILE: &str = "<script>alert(1)</script>\u{202E}\n😀";
 
-struct Scene {
-    app: App,
-    house: House,
-    console: Console,
-    stop: CancellationToken,
-    ada: Uuid,
-    task: Task,
+pub(super) struct Scene {
+    pub app: App,
+    pub house: House,
+    pub console: Console,
+    pub stop: CancellationToken,
+    pub ada: Uuid,
+    pub task: Task,
+}
+
+/// The one source that is configured.
+fn source(name: &str) -> Result<Source, String> {
+    if name != "sentinel" {
+        return Err(format!("no source is called {name} any more"));
+    }
+    Ok(Source {
+        name: name.to_owned(),
+        tenant: "contoso".parse().expect("a name"),
+        entra_tenant_id: oust::twin::Config::default().tenant_id,
+        kind: SourceKind::Microsoft { arm: Vec::new() },
+        auth: None,
+        networks: Networks::new(&[]),
+        rate: None,
+        on_unknown: None,
+    })
 }
 
 /// A reset that waits, and the console in front of the engine.
-async fn scene() -> Scene {
+pub(super) async fn scene() -> Scene {
     let on = "  signals: [anomalous_token]\n";
     let app = app_with(Setup { playbooks: vec![playbook("plain", on, RESET)], ..Setup::default() }).await;
     let ada = app.twin.special(Special::Ada);
@@ -71,7 +90,10 @@ async fn scene() -> Scene {
             break_glass_group: None,
             blast_radius: None,
             demo: false,
+            receives: false,
+            works: true,
         },
+        reader: Reader { queue: app.queue.clone(), source: Arc::new(source) },
         stop: stop.clone(),
     });
     house.router = Router::new().merge(console::router(&console));
@@ -79,11 +101,11 @@ async fn scene() -> Scene {
 }
 
 impl Scene {
-    fn task_page(&self) -> String {
+    pub fn task_page(&self) -> String {
         format!("/console/tasks/{}", self.task.id)
     }
 
-    async fn decide(&self, browser: &mut Browser<'_>, key: &mut Key, verdict: Verdict) -> Reply {
+    pub async fn decide(&self, browser: &mut Browser<'_>, key: &mut Key, verdict: Verdict) -> Reply {
         let wanted = json!({
             "task": self.task.id, "revision": self.task.revision, "verdict": verdict, "digest": self.task.digest(),
             "reason": "asked her on the phone", "recipient_key": self.app.recipient,
@@ -95,7 +117,7 @@ impl Scene {
         browser.post("/console/decide/finish", finish).await
     }
 
-    async fn state(&self) -> String {
+    pub async fn state(&self) -> String {
         super::task(&self.app, &self.task).await.state.word().to_owned()
     }
 }
