@@ -10,6 +10,7 @@ mod machine;
 mod reviewer;
 mod rules;
 mod state;
+mod urgency;
 
 #[cfg(test)]
 mod laws;
