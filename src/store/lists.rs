@@ -20,6 +20,9 @@ pub trait Lists: Send + Sync {
     /// Open tasks, the most urgent first ([`Task::urgency`]).
     async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error>;
 
+    /// Open tasks of these cases, at most 500, oldest first; a case without any is left out.
+    async fn open_tasks_of_cases(&self, cases: &[CaseId]) -> Result<BTreeMap<CaseId, Vec<Task>>, Error>;
+
     /// The audit trail of one case, newest first, as `Store::audit` has it.
     async fn audit_of(&self, case: CaseId, page: &Page) -> Result<Listed<(u64, Audit)>, Error>;
 
@@ -39,6 +42,9 @@ impl CaseRow {
         page::cursor(self.opened_at, &self.id)
     }
 }
+
+/// Open tasks of the cases of a page, at most.
+pub(super) const TASKS: usize = 500;
 
 /// Where a page of tasks by urgency goes on after this one.
 pub(super) fn after_task(task: &Task) -> String {

@@ -14,6 +14,7 @@ mod feed;
 mod gather;
 mod home;
 mod pages;
+mod playbooks;
 mod routes;
 mod settings;
 mod state;

@@ -8,7 +8,7 @@ use axum::routing::get;
 use super::answer::{nothing, pretty};
 use super::state::Console;
 use super::view::paths;
-use super::{assets, buried, case, deeds, feed, home, pages, settings, tasks};
+use super::{assets, buried, case, deeds, feed, home, pages, playbooks, settings, tasks};
 use crate::domain::task::Role;
 use crate::http::sign_in::{self, Access, Routes};
 
@@ -25,8 +25,8 @@ pub fn routes(console: &Console) -> Routes {
         .route(g(), "/console/cases/{id}", viewer, case::one, s())
         .route(g(), paths::BURIED, viewer, buried::list, s())
         .route(g(), "/console/buried/{id}", viewer, buried::one, s())
-        .route(g(), paths::PLAYBOOKS, viewer, pages::playbooks, s())
-        .route(g(), "/console/playbooks/{name}", viewer, pages::playbook, s())
+        .route(g(), paths::PLAYBOOKS, viewer, playbooks::list, s())
+        .route(g(), "/console/playbooks/{name}", viewer, playbooks::one, s())
         .route(g(), paths::AUDIT, viewer, pages::audit, s())
         .route(g(), paths::OVERVIEW, viewer, pages::overview, s())
         .route(g(), paths::SETTINGS, viewer, settings::show, s())

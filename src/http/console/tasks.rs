@@ -1,8 +1,5 @@
 //! `GET /console/tasks`, `GET /console/tasks/{id}`: what waits for a human.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use axum::Extension;
 use axum::extract::{Path, State as Shared};
 use axum::response::Response;
@@ -29,24 +26,16 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let shell = console.shell(Section::Tasks, &who, &id).await?;
     let shown = if asked.get("show") == "all" { Shown::All } else { Shown::Open };
-    let filter = Filter { open: shown == Shown::Open, ..Filter::default() };
     let page = Page { after: asked.after(), limit: ROWS };
-    let listed = console.store().tasks(&filter, &page).await.map_err(failed(&id))?;
+    let listed = match shown {
+        Shown::Open => console.store().tasks_by_urgency(&page).await,
+        Shown::All => console.store().tasks(&Filter::default(), &page).await,
+    };
+    let listed = listed.map_err(failed(&id))?;
     let (me, names) = (console.me(&who, &id).await?, console.names(&id).await?);
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
-    let (mut rows, mut known) = (Vec::new(), BTreeMap::new());
-    for task in &listed.items {
-        let about = match task.case {
-            Some(case) => {
-                if let Entry::Vacant(place) = known.entry(case) {
-                    place.insert(console.brief(case, &id).await?);
-                }
-                known.get(&case).cloned().unwrap_or_default()
-            }
-            None => console.known(task, &id).await?,
-        };
-        rows.push(TaskLine::of(task, &about, eye));
-    }
+    let known = console.briefs_of_tasks(&listed.items, &id).await?;
+    let rows = listed.items.iter().zip(&known).map(|(task, known)| TaskLine::of(task, known, eye)).collect();
     let view = TasksView::of(rows, shown, listed.next.as_deref(), &asked.get("after"));
     asked.show(&TasksPage { shell: &shell, view: &view })
 }

@@ -372,6 +372,8 @@ statements! {
         ORDER BY created_at DESC, id DESC LIMIT $3";
     TASKS_OPEN = "SELECT created_at, id, doc FROM tasks WHERE open \
         AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
+    OPEN_TASKS_OF_CASES = "SELECT created_at, id, doc FROM tasks WHERE open AND case_id = ANY ($1::text[]) \
+        ORDER BY created_at, id LIMIT $2";
     TASKS_BY_URGENCY = "SELECT urgency, id, doc FROM tasks WHERE open AND (urgency, id) > ($1, $2) \
         ORDER BY urgency, id LIMIT $3";
     TASKS_OF_PERSON = "SELECT created_at, id, doc FROM tasks WHERE (created_at, id) < ($1, $2) \

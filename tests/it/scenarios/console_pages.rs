@@ -6,9 +6,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Method;
 use jiff::SignedDuration;
-use oust::domain::BuriedId;
-use oust::domain::task::Role;
-use oust::store::{Batch, Buried, BuriedState, Lane, Op};
+use oust::domain::reviewer::Linked;
+use oust::domain::task::{Kind, Role};
+use oust::domain::{BuriedId, CaseId, ObjectId, RunId, TaskId};
+use oust::playbook::normalise;
+use oust::store::{Audit, Batch, Buried, BuriedState, Lane, Op, RunRow};
 use oust::twin::Special;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -134,4 +136,186 @@ async fn two_who_replay_one_row_at_once_start_it_once() {
     assert_eq!(scene.app.count("revokeSignInSessions", bob).applied, 1);
     let times = scene.house.audited().await.iter().filter(|(verb, _)| verb == "buried.replayed").count();
     assert_eq!(times, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_shows_its_text_and_its_runs_and_what_runs_of_another_version() {
+    let scene = scene().await;
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let case = scene.app.cases().await.remove(0).id;
+    let page = vera.get("/console/playbooks/plain").await.text;
+    for text in
+        ["As it stands in the folder", "do: reset_password", "Revoke sessions", &format!("/console/cases/{case}")]
+    {
+        assert!(page.contains(text), "{text} is not in {page}");
+    }
+    assert!(!vera.get("/console/playbooks").await.text.contains("different from here"));
+
+    // A worker with another folder: the same name at another version, and a name that is not here.
+    let (row, _) = scene.app.store.runs_of(case).await.expect("reads").remove(0);
+    let json = scene.app.store.plan(&row.plan).await.expect("reads").expect("pinned");
+    let mut plans = Vec::new();
+    for (number, name) in [(1, "plain"), (2, "elsewhere")] {
+        let mut plan = normalise::unpin(&json).expect("a plan");
+        (plan.name, plan.version) = (name.to_owned(), 7);
+        let pinned = normalise::pin(&plan);
+        let id = RunId::new(Uuid::from_u128(number));
+        let run = RunRow { id, plan: pinned.hash.clone(), playbook: name.to_owned(), ..row.clone() };
+        scene
+            .commit(vec![Op::PutPlan { hash: pinned.hash.clone(), json: pinned.json }, Op::PutRun(Box::new(run))])
+            .await;
+        plans.push(pinned.hash);
+    }
+    let list = vera.get("/console/playbooks").await.text;
+    assert!(list.contains("plain, ") && list.contains("1 open run, another version than the one here"), "{list}");
+    assert!(list.contains("1 open run, not among the playbooks here"), "{list}");
+    let other = vera.get(&format!("/console/playbooks/plain?version={}", plans[0])).await;
+    assert_eq!(other.status, 200);
+    assert!(other.text.contains("version 7") && other.text.contains("Not what would start now"), "{}", other.text);
+    assert!(other.text.contains("comments and layout are not kept"), "{}", other.text);
+    let gone = vera.get("/console/playbooks/elsewhere").await;
+    assert!(gone.status == 200 && gone.text.contains("version 7"), "{}", gone.text);
+    for lost in [
+        format!("/console/playbooks/plain?version={}", plans[1]),
+        format!("/console/playbooks/plain?version={}", "0".repeat(64)),
+        "/console/playbooks/plain?version=../../etc".to_owned(),
+        "/console/playbooks/nowhere".to_owned(),
+    ] {
+        assert_eq!(vera.get(&lost).await.status, 404, "{lost}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_tells_what_this_process_counted_and_no_zeros_of_others() {
+    let scene = scene().await;
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let page = vera.get("/console/overview").await.text;
+    assert!(page.contains("No delivery comes in through this process"), "{page}");
+    assert!(page.contains("<title id=\"fast-title\">Time to revoke. 1 revoke"), "{page}");
+    assert!(page.contains("None of 0 calls was throttled"), "this console's telemetry is its own: {page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_holds_across_pages_and_says_how_far_it_looked() {
+    let scene = scene().await;
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let row = scene.app.cases().await.remove(0);
+    let mut ops = Vec::new();
+    for number in 1..=70_u128 {
+        let mut case = row.clone();
+        case.id = CaseId::new(Uuid::from_u128(number));
+        case.identity.object_id = ObjectId::new(Uuid::from_u128(number));
+        case.opened_at = row.opened_at + SignedDuration::from_secs(i64::try_from(number).expect("small"));
+        case.kinds = vec![if number % 2 == 0 { "impossible_travel" } else { "mfa_fraud" }.to_owned()];
+        ops.push(Op::PutCase(Box::new(case)));
+    }
+    scene.commit(ops).await;
+    let mut seen = Vec::new();
+    let mut path = "/console?kind=mfa_fraud&state=all".to_owned();
+    for _ in 0..5 {
+        let page = vera.get(&path).await.text;
+        let rows: Vec<String> = links(&page, "/console/cases/");
+        assert!(rows.len() <= 25, "a page has at most 25 rows");
+        seen.extend(rows);
+        match links(&page, "/console?").into_iter().find(|href| href.contains("after=")) {
+            Some(next) => {
+                assert!(next.contains("kind=mfa_fraud") && next.contains("state=all"), "{next}");
+                path = next.replace("&#38;", "&").replace("&amp;", "&");
+            }
+            None => break,
+        }
+    }
+    let mut unique = seen.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!((seen.len(), unique.len()), (35, 35), "each once: {seen:?}");
+    let found = vera.get("/console?q=ada%40contoso.example").await.text;
+    assert_eq!(links(&found, "/console/cases/").len(), 1, "text is found in what signals tell: {found}");
+    let none = vera.get("/console?q=nobody%40contoso.example").await.text;
+    assert!(none.contains("No case fits"), "{none}");
+    let by_id = vera.get(&format!("/console?q={}", row.id)).await.text;
+    assert_eq!(links(&by_id, "/console/cases/").len(), 1);
+}
+
+/// Where links that begin so lead, once each, in order.
+fn links(page: &str, begin: &str) -> Vec<String> {
+    let main = &page[page.find("<main").expect("a page")..];
+    let mut found: Vec<String> = Vec::new();
+    for rest in main.split("href=\"").skip(1) {
+        let href = rest.split('"').next().unwrap_or_default();
+        if href.starts_with(begin) && !found.iter().any(|one| one == href) {
+            found.push(href.to_owned());
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_in_order_across_pages_and_a_case_has_all_of_its_trail() {
+    let scene = scene().await;
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let mut ops = Vec::new();
+    for number in 1..=60_u128 {
+        let mut task = scene.task.clone();
+        task.id = TaskId::new(Uuid::from_u128(number));
+        task.kind = Kind::Manual;
+        task.created_at = scene.task.created_at + SignedDuration::from_secs(i64::try_from(number).expect("small"));
+        ops.push(Op::PutTask(Box::new(task)));
+    }
+    scene.commit(ops).await;
+    let first = vera.get("/console/tasks").await.text;
+    let rows = links(&first, "/console/tasks/task_");
+    assert_eq!(rows.len(), 50);
+    assert_eq!(rows[0], scene.task_page(), "the decision leads, though sixty came later");
+    assert_eq!(rows[1], format!("/console/tasks/{}", TaskId::new(Uuid::from_u128(1))), "then what ends first");
+    let next = links(&first, "/console/tasks?").into_iter().find(|href| href.contains("after=")).expect("a next page");
+    let second = links(&vera.get(&next).await.text, "/console/tasks/task_");
+    assert_eq!(second.len(), 11);
+    assert!(second.iter().all(|row| !rows.contains(row)));
+    assert!(vera.get("/console/tasks?show=all").await.text.contains("Tasks, newest first"));
+
+    let case = scene.task.case.expect("a case");
+    let line = |number: usize| {
+        Op::Audit(Box::new(Audit {
+            at: scene.app.clock.now(),
+            actor: "worker".into(),
+            verb: format!("noted.{number}"),
+            tenant: None,
+            object_id: None,
+            case: number.is_multiple_of(2).then_some(case),
+            detail: json!({}),
+        }))
+    };
+    scene.commit((0..220).map(line).collect()).await;
+    let page = vera.get(&format!("/console/cases/{case}")).await.text;
+    let trail = links(&page, "/console/audit?case=").remove(0);
+    let mut seen = 0;
+    let mut path = trail;
+    loop {
+        let page = vera.get(&path).await.text;
+        assert!(!page.contains("noted.1<"), "another case's record");
+        seen += page.matches("<code>noted.").count();
+        match links(&page, "/console/audit?case=").into_iter().find(|href| href.contains("after=")) {
+            Some(next) => path = next.replace("&#38;", "&").replace("&amp;", "&"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, 110);
+    assert_eq!(vera.get("/console/audit?case=x").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_tell_of_every_reviewer_when_they_signed_in_last() {
+    let scene = scene().await;
+    let linked = Linked { tenant: Uuid::from_u128(1), object_id: ObjectId::new(Uuid::from_u128(2)) };
+    let (mut rita, _) = scene.house.linked_in("rita", Role::Approver, &[linked]).await;
+    scene.house.add("carl", &[Role::Viewer], &[]).await;
+    let page = rita.get("/console/settings").await.text;
+    let row = |name: &str| {
+        let at = page.find(&format!("<span class=\"dim\">{name}</span></th>")).expect("a row");
+        page[at..].split("</tr>").next().expect("a row").to_owned()
+    };
+    assert!(row("rita").contains("approver") && row("rita").contains("on-call") && row("rita").contains("<time"));
+    assert!(row("rita").contains("00000000-0000-0000-0000-000000000002"), "{}", row("rita"));
+    assert!(row("carl").contains("never"), "{}", row("carl"));
 }

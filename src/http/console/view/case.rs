@@ -99,6 +99,8 @@ pub struct CaseView {
     pub left_out: usize,
     pub actions: Vec<ActionLine>,
     pub action_url: String,
+    /// All audit records of the case.
+    pub audit_url: String,
     pub step_url: String,
     /// When the person set a password of their own after a reset.
     pub changed_by_user: Option<When>,
@@ -145,6 +147,7 @@ impl CaseView {
             left_out,
             actions: if may_act { actions(case, &person.name) } else { Vec::new() },
             action_url: paths::case_action(case.id),
+            audit_url: paths::audit_of(case.id),
             step_url: paths::step_action(case.id),
             changed_by_user: known.password_changed.filter(|changed| reset_at.is_some_and(|reset| changed.at > reset)),
             reset_at: reset_at.map(|at| When::new(at, eye.now)),

@@ -106,6 +106,11 @@ pub fn step_action(id: CaseId) -> String {
     format!("/console/cases/{id}/steps")
 }
 
+/// The audit trail of one case.
+pub fn audit_of(id: CaseId) -> String {
+    format!("{AUDIT}?case={id}")
+}
+
 /// One buried row.
 pub fn buried(id: BuriedId) -> String {
     format!("{BURIED}/{id}")
@@ -119,6 +124,11 @@ pub fn settle_buried(id: BuriedId) -> String {
 /// One playbook, by name.
 pub fn playbook(name: &str) -> String {
     format!("{PLAYBOOKS}/{}", segment(name))
+}
+
+/// A version of it, by the hash that runs are pinned to.
+pub fn playbook_version(name: &str, hash: &str) -> String {
+    format!("{}?version={}", playbook(name), segment(hash))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{collect, column, doc, instant, parsed};
 use crate::domain::CaseId;
 use crate::domain::reviewer::ReviewerId;
 use crate::domain::task::Task;
-use crate::store::lists::after_task;
+use crate::store::lists::{TASKS, after_task};
 use crate::store::page::{Window, and_one, limit, paged};
 use crate::store::{Audit, Error, Listed, Lists, Page, RunRow};
 
@@ -35,6 +35,19 @@ impl Lists for Postgres {
         let params: &[Param<'_>] = &[&beyond, &id, &and_one(limit)];
         let found = rows(&self.pools.general, "task", sql::TASKS_BY_URGENCY, params).await?;
         Ok(paged(collect(&found, task_row)?, limit, after_task))
+    }
+
+    async fn open_tasks_of_cases(&self, cases: &[CaseId]) -> Result<BTreeMap<CaseId, Vec<Task>>, Error> {
+        let ids: Vec<String> = cases.iter().map(ToString::to_string).collect();
+        let params: &[Param<'_>] = &[&ids, &and_one(TASKS - 1)];
+        let mut found = BTreeMap::<CaseId, Vec<Task>>::new();
+        for row in rows(&self.pools.general, "task", sql::OPEN_TASKS_OF_CASES, params).await? {
+            let task = task_row(&row)?;
+            if let Some(case) = task.case {
+                found.entry(case).or_default().push(task);
+            }
+        }
+        Ok(found)
     }
 
     async fn audit_of(&self, case: CaseId, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {

@@ -13,7 +13,7 @@ use super::{Window, all, and_one, column, doc, instant, limit, one, paged, snaps
 use crate::domain::CaseId;
 use crate::domain::reviewer::ReviewerId;
 use crate::domain::task::Task;
-use crate::store::lists::after_task;
+use crate::store::lists::{TASKS, after_task};
 use crate::store::{Audit, Error, Listed, Lists, Page, RunRow};
 
 fn signals_of_cases(conn: &Connection, cases: &[CaseId], each: u32) -> Result<BTreeMap<CaseId, Vec<Value>>, Error> {
@@ -35,6 +35,22 @@ fn tasks_by_urgency(conn: &Connection, page: &Page) -> Result<Listed<Task>, Erro
     let Window { before: beyond, before_id: id, limit } = Window::upwards(page)?;
     let rows = all(conn, "task", sql::TASKS_BY_URGENCY, params![beyond, id, and_one(limit)], task_row)?;
     Ok(paged(rows, limit, after_task))
+}
+
+fn open_tasks_of_cases(conn: &Connection, cases: &[CaseId]) -> Result<BTreeMap<CaseId, Vec<Task>>, Error> {
+    snapshot(conn, |conn| {
+        let (mut found, mut left) = (BTreeMap::new(), TASKS);
+        for case in cases {
+            let params = params![i64::MAX, "", and_one(left) - 1, case.to_string(), true, None::<String>];
+            let mut tasks = all(conn, "task", sql::TASKS_OF_CASE, params, task_row)?;
+            left = left.saturating_sub(tasks.len());
+            tasks.reverse();
+            if !tasks.is_empty() {
+                found.insert(*case, tasks);
+            }
+        }
+        Ok(found)
+    })
 }
 
 fn audit_of(conn: &Connection, case: CaseId, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
@@ -59,6 +75,11 @@ impl Lists for Sqlite {
     async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error> {
         let page = page.clone();
         self.look(move |conn| tasks_by_urgency(conn, &page)).await
+    }
+
+    async fn open_tasks_of_cases(&self, cases: &[CaseId]) -> Result<BTreeMap<CaseId, Vec<Task>>, Error> {
+        let cases = cases.to_vec();
+        self.look(move |conn| open_tasks_of_cases(conn, &cases)).await
     }
 
     async fn audit_of(&self, case: CaseId, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
