@@ -1,9 +1,10 @@
-//! SHA-256 as a value: 64 hexadecimal digits as text.
+//! SHA-256 as a value: 64 hexadecimal digits as text; and the one canonical text of a JSON value.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256.
@@ -27,6 +28,37 @@ impl Digest {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// Writes JSON with sorted keys and without white space. Values come from parsed documents, so depth is bounded.
+pub fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| key.as_str());
+            out.push('{');
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
     }
 }
 

@@ -143,5 +143,9 @@ impl Plan {
 pub const REVOKE: &str = "revoke_sessions";
 /// The action no path may reach without an accepted revoke after the latest activity.
 pub const RESET: &str = "reset_password";
+/// Asserts to Microsoft that an account was taken over; after a reset it would raise the risk again.
+pub const CONFIRM: &str = "confirm_compromised";
+/// Tells Microsoft that a person's risk is no more.
+pub const DISMISS: &str = "dismiss_risk";
 /// A task for a human; has no effect of its own.
 pub const MANUAL: &str = "manual";

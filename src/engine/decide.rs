@@ -9,8 +9,8 @@ use super::record::storm_key;
 use super::{Engine, Inner, lock};
 use crate::domain::run::PARKED;
 use crate::domain::task::{Consequence, Event, Kind, Refused, State, Task};
-use crate::domain::{TaskId, TenantName};
-use crate::store::{self, Audit, Batch, CaseRow, Filter, Lane as Priority, Op, Page};
+use crate::domain::{Identity, Outcome, Signal, SignalId, TaskId, TenantName};
+use crate::store::{self, Audit, Batch, CaseRow, Filter, Lane as Priority, Op, Page, Waiting};
 
 /// What shows that a human decided this, consumed in the transaction of the decision. A decision that the machine refuses
 /// consumes it too: a proof is good for one attempt.
@@ -91,7 +91,17 @@ impl Inner {
         let mut task = self.store.task(id).await.map_err(DecideError::Store)?.ok_or(DecideError::NoSuchTask)?;
         let now = self.now();
         let before = task.revision;
-        let consequences = match task.apply(event.clone(), now) {
+        let named = match event {
+            Event::Named { identity, .. } => {
+                Some(self.named_signal(&task, identity).await.map_err(DecideError::Store)?)
+            }
+            _ => None,
+        };
+        let applied = match &named {
+            Some(Err(refused)) => Err(refused.clone()),
+            _ => task.apply(event.clone(), now),
+        };
+        let consequences = match applied {
             Ok(consequences) => consequences,
             Err(refused) => {
                 let mut ops = proof.consume.clone();
@@ -103,6 +113,11 @@ impl Inner {
         let mut batch = Batch { expect: None, ops: [proof.consume.clone(), proof.keep.clone()].concat() };
         if let Some(identity) = task.identity.clone().filter(|_| task.case.is_some()) {
             self.touch(&identity, now, &mut batch).await.map_err(DecideError::Store)?;
+        }
+        if let Some(Ok(signal)) = named {
+            batch.ops.push(decision_audit(&task, actor, "task.named", &format!("signal {}", signal.id), now));
+            let reason = "a reviewer named the person".to_owned();
+            batch.ops.push(Op::PutWaiting(Box::new(Waiting { signal: *signal, attempt: 0, due_at: now, reason })));
         }
         if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
             let tenant = self.tenant_of_storm(id).await.map_err(DecideError::Store)?;
@@ -117,11 +132,46 @@ impl Inner {
         Ok(Recorded { task, consequences })
     }
 
+    /// The signal of a held task with the person that a reviewer named: it starts over and is acted on.
+    async fn named_signal(
+        &self,
+        task: &Task,
+        identity: &Identity,
+    ) -> Result<Result<Box<Signal>, Refused>, store::Error> {
+        let refused = |why: &str| Ok(Err(Refused::Invalid { why: why.to_owned() }));
+        if task.kind != Kind::Held || task.identity.is_some() {
+            return refused("only an open held task about nobody can be given a person");
+        }
+        let id = task.snapshot.items.first().and_then(|item| item.id.parse::<SignalId>().ok());
+        let row = match id {
+            Some(id) => self.store.signal(id).await?,
+            None => None,
+        };
+        let Some(row) = row else {
+            return refused("the signal of this task is gone: contain them by hand, then close it");
+        };
+        let corrupt = |error: serde_json::Error| store::Error::Corrupt {
+            what: "signal of a held task".to_owned(),
+            source: Some(Box::new(error)),
+        };
+        let mut signal: Signal = serde_json::from_value(row["signal"].clone()).map_err(corrupt)?;
+        if signal.tenant != identity.tenant {
+            return refused("that person is of another tenant than the alert");
+        }
+        signal.finding.subject.object_id = Some(identity.object_id);
+        signal.finding.outcome = Outcome::Act;
+        Ok(Ok(Box::new(signal)))
+    }
+
     async fn after_decision(self: &std::sync::Arc<Self>, recorded: &Recorded) {
         let task = &recorded.task;
         if let (Some(identity), Some(_)) = (&task.identity, task.case) {
             self.tell(identity, Message::Wake, None);
             self.queue.wake();
+        }
+        if task.kind == Kind::Held {
+            // A signal may start over.
+            self.due.notify_one();
         }
         let released = task.kind == Kind::Release && matches!(task.state, State::Executed { .. });
         if released && let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {

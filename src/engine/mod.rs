@@ -8,6 +8,7 @@
 //! - `lane`: one task per person at work; everything about one identity is serialised here.
 //! - `lease`: what this process may do before others take over.
 //! - `decide`: the only door by which a human moves a run.
+//! - `order`: what a reviewer asks for by hand.
 //! - `watch`: sign-ins newer than the revoke, read for a whole tenant at once.
 //! - `audit`: the hash chain over the audit trail.
 //! - `poll`: what no webhook brings.
@@ -21,6 +22,7 @@ mod intake;
 mod lane;
 mod lease;
 mod naming;
+mod order;
 mod perform;
 mod poll;
 mod record;
@@ -55,6 +57,7 @@ use crate::telemetry::Telemetry;
 pub use audit::CHECKPOINT;
 pub use decide::{DecideError, Evidence, Recorded};
 pub use hook::{Fate, Hook, NoHook, Place};
+pub use order::{Asked, OrderError, offers};
 pub use poll::Polling;
 
 /// The only clock the engine knows.

@@ -310,7 +310,8 @@ impl Lane {
             took,
         });
         match &entry.event {
-            Event::Done { .. } if spec.action == REVOKE && spec.phase == Phase::Contain => {
+            // What a person ordered was received by nobody: it is not measured from a receipt.
+            Event::Done { .. } if spec.action == REVOKE && spec.phase == Phase::Contain && !run.triggers.is_empty() => {
                 let since = |at: Timestamp| Duration::try_from(entry.at.duration_since(at)).unwrap_or(Duration::ZERO);
                 inner.telemetry.revoke_accepted(&Revoked {
                     run: Some(run.id),

@@ -15,6 +15,8 @@ pub mod parse;
 
 pub mod normalise;
 
+pub mod by_hand;
+
 pub mod catalog;
 
 pub mod lint;

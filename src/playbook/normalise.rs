@@ -3,9 +3,9 @@
 //! The hash covers meaning: formatting, comments, key order, spelled-out defaults and a written-out second revoke make
 //! no difference. Keys are sorted, so the text is the same on every build and machine.
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::domain::digest::canonical;
 use crate::domain::plan::Plan;
 
 /// A plan as it is stored when a run opens.
@@ -59,36 +59,6 @@ pub fn unpin_checked(json: &str, expected: &str) -> Result<Plan, Error> {
 /// SHA-256 of a text, lower-case hex.
 pub fn hash(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
-}
-
-fn canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort_unstable();
-            out.push('{');
-            for (index, key) in keys.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                canonical(&map[key], out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                canonical(item, out);
-            }
-            out.push(']');
-        }
-        scalar => out.push_str(&scalar.to_string()),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod flight;
 mod guards;
 mod late;
 mod naming;
+mod orders;
 mod pinned;
 mod poll;
 mod proven;

@@ -41,14 +41,19 @@ impl Person {
         loop {
             let written = out.journal.len();
             self.read_answers(around, out)?;
+            self.carry_out(around, out)?;
             self.judge_pending(around, out)?;
             let open: Vec<RunId> = self.runs.iter().filter(|run| run.is_open()).map(|run| run.id).collect();
             for run in &open {
                 self.contain(*run, around, out)?;
             }
-            if let Some(run) = open.first() {
-                self.later_phases(*run, around, out)?;
-                self.close_run(*run, around, out)?;
+            // One playbook after the other; what people ordered waits for none of them.
+            let ordered = |run: &RunId| self.order_of(*run).is_some();
+            let first = open.iter().find(|run| !ordered(run)).copied();
+            let beside: Vec<RunId> = open.into_iter().filter(ordered).collect();
+            for run in first.into_iter().chain(beside) {
+                self.later_phases(run, around, out)?;
+                self.close_run(run, around, out)?;
             }
             if out.journal.len() == written {
                 break;
@@ -184,8 +189,13 @@ impl Person {
                 let fault =
                     Fault::refuse("OUST-E-TIMEOUT", format!("No answer within the {limit} s that collect may take."));
                 self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
-            } else if !matches!(state, StepState::Todo) || self.admits(run, step, around, out)? {
+            } else if !matches!(state, StepState::Todo) {
                 self.attempt(run, step, false, around, out)?;
+            } else if self.admits(run, step, around, out)? {
+                match &step.approval {
+                    Some(policy) => self.ask_approval(run, policy, std::slice::from_ref(&step.id), around, out)?,
+                    None => self.attempt(run, step, false, around, out)?,
+                }
             }
         }
         let ended = steps.iter().all(|step| {
@@ -244,6 +254,7 @@ impl Person {
                 continue;
             }
             if let (true, Some(text)) = (is_reset(&step), self.manual_reset_text(run)) {
+                self.task_event(run, &step.id, around, out, |step, _| task::Event::Dropped { step });
                 self.ask_manual(run, &step.id, "Reset the password by hand".into(), text, around, out)?;
             } else if let Some(policy) = &step.approval {
                 match groups.last_mut().filter(|(name, _)| consecutive && name == policy) {
@@ -408,15 +419,24 @@ impl Person {
             || !self.doc.pending.is_empty()
             || self.doc.read_back.is_some();
         let unchanged = self.doc.case.as_ref().is_none_or(|case| case.unchanged);
-        if busy || unchanged {
+        if busy || unchanged || self.is_password_lost() {
             return;
         }
-        if let Some(case) = self.doc.case.take() {
-            let playbooks = case.playbooks.clone();
-            self.doc.last_case =
-                (case.mode == Mode::Enforce).then_some(LastCase { id: case.id, closed_at: around.now, playbooks });
-            out.notes.push(Note { verb: "case.closed", detail: json!({"case": case.id}) });
-            out.case_closed = Some(case);
+        self.end_case(None, around, out);
+    }
+
+    /// Ends the open case; `why` when a person closed it.
+    pub(super) fn end_case(&mut self, why: Option<&str>, around: &Around<'_>, out: &mut Output) {
+        let Some(case) = self.doc.case.take() else { return };
+        let playbooks = case.playbooks.clone();
+        self.doc.last_case =
+            (case.mode == Mode::Enforce).then_some(LastCase { id: case.id, closed_at: around.now, playbooks });
+        let mut detail = json!({"case": case.id});
+        if let Some(why) = why {
+            detail["closed_by"] = json!(why);
+            detail["unchanged"] = json!(case.unchanged);
         }
+        out.notes.push(Note { verb: "case.closed", detail });
+        out.case_closed = Some(case);
     }
 }

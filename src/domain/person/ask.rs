@@ -1,12 +1,13 @@
 //! Raising tasks, and reading their answers back into runs. A task is a row of its own; a run only knows its id.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::ids::{RunId, TaskId};
 use super::super::plan::{EffectClass, MANUAL, RESET, Step, StepId};
 use super::super::run::{Event, Illegal, Mode, StepState, Verdict};
-use super::super::task::{self, Class, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Task};
+use super::super::task::{self, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Task};
 use super::{Around, Output, Person};
 
 /// Who may answer where no policy is written: any approver, without a deadline.
@@ -32,6 +33,13 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
+        if let Some(task) = self.order_of(run) {
+            // The order is the approval.
+            for step in steps {
+                self.record(out, around.now, run, Event::Asked { step: step.clone(), task })?;
+            }
+            return Ok(());
+        }
         let rows = self.rows(run, steps);
         let names: Vec<&str> = rows.iter().map(|row| row.action.as_str()).collect();
         let title = format!("Approve: {}", names.join(", "));
@@ -111,6 +119,10 @@ impl Person {
         for step in steps {
             self.record(out, around.now, run, Event::Asked { step: step.clone(), task })?;
         }
+        let asks_for_reset = |id| self.spec(run, id).is_some_and(|(_, step)| is_reset(step));
+        if steps.iter().any(asks_for_reset) {
+            self.supersede_orders(task, around, out);
+        }
         Ok(())
     }
 
@@ -126,7 +138,7 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> TaskId {
-        let snapshot = self.snapshot(around, run);
+        let snapshot = self.snapshot_of(around.now, run.as_slice());
         let of_run = run.and_then(|id| self.run(id));
         let task = Task::open(New {
             id: TaskId::new((around.mint)()),
@@ -156,19 +168,11 @@ impl Person {
 
     fn rows(&self, run: RunId, steps: &[StepId]) -> Vec<Row> {
         let Some(run) = self.run(run) else { return Vec::new() };
-        let row = |step: &Step| Row {
-            step: step.id.0.clone(),
-            action: step.action.clone(),
-            params: step.with.clone(),
-            class: class(step.class),
-            reveals: step.reveals,
-            progress: task::Progress::default(),
-        };
-        steps.iter().filter_map(|id| run.plan.step(id)).map(row).collect()
+        steps.iter().filter_map(|id| run.plan.step(id)).map(Row::of).collect()
     }
 
-    /// The evidence as it is now: the case's signals and what the run collected, by id and hash.
-    fn snapshot(&mut self, around: &Around<'_>, run: Option<RunId>) -> Snapshot {
+    /// The evidence as it is now: the case's signals and what these runs collected, by id and hash.
+    pub(super) fn snapshot_of(&mut self, now: Timestamp, runs: &[RunId]) -> Snapshot {
         let mut items: Vec<SnapshotItem> = Vec::new();
         let mut number = 0;
         if let Some(case) = &mut self.doc.case {
@@ -177,13 +181,13 @@ impl Person {
             items
                 .extend(case.evidence.iter().map(|(id, hash)| SnapshotItem { id: id.to_string(), hash: hash.clone() }));
         }
-        if let Some(run) = run.and_then(|id| self.run(id)) {
+        for run in runs.iter().filter_map(|id| self.run(*id)) {
             items.extend(run.results.iter().map(|(step, result)| SnapshotItem {
                 id: format!("{}/{step}", run.id),
                 hash: hex(&Sha256::digest(result.to_string().as_bytes())),
             }));
         }
-        Snapshot { number, taken_at: around.now, items }
+        Snapshot { number, taken_at: now, items }
     }
 
     /// Lets clocks act on tasks (escalate, expire, lapse; never release), and carries answers into the runs.
@@ -225,7 +229,10 @@ impl Person {
     fn note_unchanged(&mut self, run: RunId, event: &Event) {
         let Event::Answered { step, verdict: Verdict::Expired | Verdict::Lapsed, .. } = event else { return };
         let of_run = self.runs.iter().find(|r| r.id == run);
-        let resets = of_run.and_then(|r| r.plan.step(step)).is_some_and(|s| s.class == EffectClass::Hard);
+        let ordered = self.order_of(run).is_some();
+        // Of what was ordered by hand only a reset leaves a password unchanged that was to be changed.
+        let leaves_open = |s: &Step| s.class == EffectClass::Hard && (!ordered || is_reset(s));
+        let resets = of_run.and_then(|r| r.plan.step(step)).is_some_and(leaves_open);
         let shadow = of_run.is_some_and(|r| r.mode == Mode::Shadow);
         if let (true, false, Some(case)) = (resets, shadow, &mut self.doc.case) {
             case.unchanged = true;
@@ -254,14 +261,6 @@ impl Person {
 pub const SYNCED_RESET: &str = "This person is mastered in Active Directory; Entra refuses a password from here. In Active Directory: 1. disable the account or keep it in sight; 2. reset the password twice, with \"user must change password at next logon\"; 3. wait for (or start) a sync; 4. report this done: oust revokes the sessions again.";
 /// Exact instructions for a guest.
 pub const GUEST_RESET: &str = "This person is a guest; the home tenant owns password and sessions. 1. Tell the home tenant's security team; 2. remove the guest's access here or block sign-in until they confirm; 3. report this done.";
-
-fn class(class: EffectClass) -> Class {
-    match class {
-        EffectClass::Read => Class::Read,
-        EffectClass::Soft => Class::Soft,
-        EffectClass::Hard => Class::Hard,
-    }
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -158,6 +158,12 @@ impl Person {
                 return self.record(out, around.now, run, Event::Parked { step: step.id.clone(), reason });
             }
         }
+        let gated = step.class == EffectClass::Hard || step.approval.is_some();
+        if was_parked && gated && !around.prepared.contains_key(&(run, step.id.clone())) {
+            // Released and sent in one turn, or it would be counted after all.
+            out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
+            return Ok(());
+        }
         if let StepState::Parked { .. } = state {
             self.record(out, around.now, run, Event::Released { step: step.id.clone() })?;
         }
@@ -178,7 +184,6 @@ impl Person {
             };
         }
         let prepared = around.prepared.get(&(run, step.id.clone()));
-        let gated = step.class == EffectClass::Hard || step.approval.is_some();
         if gated && prepared.is_none() {
             out.deeds.push(Deed::Prepare { run, step: step.id.clone() });
             return Ok(());
@@ -299,8 +304,12 @@ impl Person {
     pub fn is_contained(&self) -> bool {
         let latest = self.doc.case.as_ref().map(|case| case.latest_activity);
         let revoke_open = self.has_revoke_in_flight() || !self.doc.pending.is_empty();
-        let is_revoked = |latest| self.doc.last_revoke.is_some_and(|left| left >= latest) || self.covers(latest);
-        !revoke_open && latest.is_some_and(is_revoked)
+        !revoke_open && latest.is_some_and(|latest| self.is_revoked_since(latest))
+    }
+
+    /// A revoke that left no earlier was accepted.
+    pub(super) fn is_revoked_since(&self, activity: Timestamp) -> bool {
+        self.doc.last_revoke.is_some_and(|left| left >= activity) || self.covers(activity)
     }
 
     /// The same effect open in another run of the case, or executed after this run's activity, is joined.
@@ -317,23 +326,31 @@ impl Person {
         }
         let activity = mine.activity;
         let mode = mine.mode;
-        let other =
-            self.runs.iter().take_while(|other| other.id != run).filter(|other| other.mode == mode).find_map(|other| {
-                let same = |(s, state): &(&Step, &StepState)| {
-                    s.action == step.action
-                        && s.with == step.with
-                        && match state {
-                            // A revoke covers by the watermark, which trails the call until it is read back.
-                            StepState::Done { .. } if step.action == REVOKE => self.covers(activity),
-                            StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
-                            StepState::Todo | StepState::Parked { .. } => {
-                                other.is_open() && s.follows.is_none() && s.approval.is_none()
-                            }
-                            state => other.is_open() && !state.is_settled() && s.follows.is_none(),
+        let by_hand = self.order_of(run).is_some();
+        // What was ordered is decided already: a step that comes later joins it, however old its own run is.
+        let (before, after) = self.runs.split_at(self.runs.iter().position(|r| r.id == run).unwrap_or(0));
+        let ordered = after.iter().skip(1).filter(|other| !by_hand && self.order_of(other.id).is_some());
+        let other = before.iter().chain(ordered).filter(|other| other.mode == mode).find_map(|other| {
+            let same = |(s, state): &(&Step, &StepState)| {
+                s.action == step.action
+                    && s.with == step.with
+                    && match state {
+                        // Asked for although it was done before.
+                        StepState::Done { .. } if by_hand => false,
+                        // It may still be denied or lapse: containment and what was decided do not wait for that.
+                        StepState::Waiting { .. } | StepState::Ready { .. } if by_hand => false,
+                        state if step.action == REVOKE && s.approval.is_some() && !state.is_settled() => false,
+                        // A revoke covers by the watermark, which trails the call until it is read back.
+                        StepState::Done { .. } if step.action == REVOKE => self.covers(activity),
+                        StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
+                        StepState::Todo | StepState::Parked { .. } => {
+                            other.is_open() && s.follows.is_none() && s.approval.is_none()
                         }
-                };
-                other.steps().find(same).map(|(s, _)| (other.id, s.id.clone()))
-            });
+                        state => other.is_open() && !state.is_settled() && s.follows.is_none(),
+                    }
+            };
+            other.steps().find(same).map(|(s, _)| (other.id, s.id.clone()))
+        });
         match other {
             Some((other_run, other))
                 if matches!(self.state(run, &step.id), StepState::Todo | StepState::Ready { .. }) =>

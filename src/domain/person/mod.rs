@@ -8,6 +8,8 @@ mod advance;
 mod arrive;
 mod ask;
 mod attempt;
+mod fits;
+mod order;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,8 @@ use super::task::{self, Policy, Task};
 
 pub use advance::READ_BACK;
 pub use arrive::{Arrival, PlanRef, Taken};
+pub use fits::NotNow;
+pub use order::Request;
 pub use settle::{Answer, Settled};
 
 /// Evaluates conditions; the expression language lives above the ground.
@@ -405,6 +409,8 @@ impl Person {
             "parked"
         } else if case.guest {
             "not_contained_guest"
+        } else if self.is_password_lost() {
+            "password_lost"
         } else if case.unchanged {
             "password_unchanged"
         } else if case.revoke_verified_at.is_some() {

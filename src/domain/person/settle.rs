@@ -68,8 +68,12 @@ impl Person {
         }
         let Some(spec) = self.run(run).and_then(|r| r.plan.step(&step)).cloned() else { return Ok(()) };
         let is_late = self.run(run).is_some_and(|r| r.state(&step).is_settled());
-        if is_late && spec.class == EffectClass::Read {
-            // Collect ended without it.
+        let is_look = matches!(
+            answer,
+            Answer::Applied(_) | Answer::NotApplied | Answer::Undetermined(_) | Answer::StillUnknown { .. }
+        );
+        if is_late && (spec.class == EffectClass::Read || is_look) {
+            // Collect ended without it, or a person said what became of it.
             return Ok(());
         }
         match answer {
@@ -107,7 +111,7 @@ impl Person {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one accepted answer")]
-    fn done(
+    pub(super) fn done(
         &mut self,
         run: RunId,
         step: &Step,

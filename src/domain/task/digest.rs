@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Playbook;
 pub use crate::domain::digest::Digest;
+use crate::domain::digest::canonical;
 use crate::domain::identity::Identity;
 
 /// One piece of evidence as it was shown.
@@ -106,37 +107,6 @@ fn brief(value: &Value) -> String {
     let mut text = String::new();
     canonical(value, &mut text);
     if text.chars().count() > 120 { text.chars().take(119).chain(['…']).collect() } else { text }
-}
-
-/// Writes JSON with sorted keys and without white space. Values come from parsed documents, so depth is bounded.
-fn canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_unstable_by_key(|(key, _)| key.as_str());
-            out.push('{');
-            for (index, (key, value)) in entries.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                canonical(value, out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                canonical(item, out);
-            }
-            out.push(']');
-        }
-        scalar => out.push_str(&scalar.to_string()),
-    }
 }
 
 #[cfg(test)]

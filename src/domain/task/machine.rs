@@ -150,7 +150,7 @@ impl Task {
         Ok(vec![Consequence::Wake])
     }
 
-    /// Votes cast before the person was named were about nobody, so they are dropped.
+    /// Whoever is named is dealt with by the signal, which starts over: the task is done. Nobody names himself.
     fn named(&mut self, by: &Reviewer, identity: Identity, now: Timestamp) -> Answer {
         if self.kind != Kind::Held || !self.state.is_undecided() {
             return Err(invalid("only an open held task can be given a person"));
@@ -158,11 +158,11 @@ impl Task {
         if let Some(known) = &self.identity {
             return Err(invalid(&format!("this task is already about {known}")));
         }
+        self.identity = Some(identity);
         self.may_decide(by, now)?;
         self.check_in_time(now)?;
-        self.identity = Some(identity);
-        self.votes.clear();
-        Ok(Vec::new())
+        self.state = State::Executed { at: now, by: vec![by.id.clone()] };
+        Ok(vec![Consequence::Wake])
     }
 
     // ── time ──

@@ -7,6 +7,7 @@
 mod digest;
 mod event;
 mod machine;
+mod order;
 mod reviewer;
 mod rules;
 mod state;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use digest::{Binding, Digest, Snapshot, SnapshotItem};
 pub use event::{Ballot, Claim, Consequence, Event, Refusal, Refused, Verdict};
+pub use order::{Order, Ordered};
 pub use reviewer::{FRESH, Forbidden, Person, Reviewer, Role};
 pub use state::{Progress, State};
 
@@ -32,6 +34,7 @@ use serde_json::Value;
 
 use super::identity::Identity;
 use super::ids::{CaseId, RunId, TaskId};
+use super::plan::{EffectClass, Step};
 
 /// What a task asks of a human.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,11 +50,14 @@ pub enum Kind {
     Held,
     /// A step's `when` errored: run it or skip it.
     Undecided,
+    /// Asked for by hand: carry it out or not.
+    Order,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: &'static [Kind] = &[Self::Approval, Self::Manual, Self::Release, Self::Held, Self::Undecided];
+    pub const ALL: &'static [Kind] =
+        &[Self::Approval, Self::Manual, Self::Release, Self::Held, Self::Undecided, Self::Order];
 
     /// The word used in tables, logs and metrics.
     pub fn word(self) -> &'static str {
@@ -61,6 +67,7 @@ impl Kind {
             Self::Release => "release",
             Self::Held => "held",
             Self::Undecided => "undecided",
+            Self::Order => "order",
         }
     }
 }
@@ -119,6 +126,16 @@ pub enum Class {
     Hard,
 }
 
+impl From<EffectClass> for Class {
+    fn from(class: EffectClass) -> Self {
+        match class {
+            EffectClass::Read => Self::Read,
+            EffectClass::Soft => Self::Soft,
+            EffectClass::Hard => Self::Hard,
+        }
+    }
+}
+
 /// One step that waits for the decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -132,6 +149,20 @@ pub struct Row {
     pub reveals: bool,
     #[serde(default)]
     pub progress: Progress,
+}
+
+impl Row {
+    /// A step of a plan, not yet begun.
+    pub fn of(step: &Step) -> Self {
+        Self {
+            step: step.id.0.clone(),
+            action: step.action.clone(),
+            params: step.with.clone(),
+            class: step.class.into(),
+            reveals: step.reveals,
+            progress: Progress::default(),
+        }
+    }
 }
 
 /// One counted vote. Entitlement was judged when it was cast and is not judged again, unless the policy says so.
@@ -206,6 +237,9 @@ pub struct Task {
     /// The highest fencing token seen; a lower one is a late writer.
     #[serde(default)]
     pub fence: u64,
+    /// What was asked for by hand, and by whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<Box<Ordered>>,
 }
 
 /// The pinned playbook a task belongs to.
@@ -268,6 +302,7 @@ impl Task {
             votes: Vec::new(),
             approval: None,
             fence: 0,
+            ordered: None,
         }
     }
 
@@ -315,7 +350,7 @@ impl Task {
 
     /// The effects run as claims of their own; otherwise the decision itself is the deed.
     fn is_claimed_by_step(&self) -> bool {
-        matches!(self.kind, Kind::Approval | Kind::Undecided) && !self.rows.is_empty()
+        matches!(self.kind, Kind::Approval | Kind::Undecided | Kind::Order) && !self.rows.is_empty()
     }
 }
 

@@ -14,7 +14,8 @@ impl Task {
         (self.rank() << 56) | ends
     }
 
-    /// A secret that one browser waits for; unknown outcomes; parked and unnamed people; what nobody decided in time;
+    /// A secret that one browser waits for; unknown outcomes; parked and unnamed people, and what somebody asked for by
+    /// hand; what nobody decided in time;
     /// decisions; work by hand; what machines are at; the rest.
     fn rank(&self) -> i64 {
         match (&self.state, self.kind) {
@@ -22,7 +23,7 @@ impl Task {
             (State::Sealed { .. }, _) => 0,
             (State::Approved { .. }, _) if self.reveals() && !self.shadow => 0,
             (State::Unknown { .. }, _) => 1,
-            (state, Kind::Release | Kind::Held) if state.is_undecided() => 2,
+            (state, Kind::Release | Kind::Held | Kind::Order) if state.is_undecided() => 2,
             (State::Escalated { .. }, _) => 3,
             (State::Pending, Kind::Manual) => 5,
             (State::Pending, _) => 4,

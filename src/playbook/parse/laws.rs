@@ -5,8 +5,8 @@
 
 use super::reader::{Fields, Problems};
 use super::step::Draft;
-use super::{CONFIRM, PHASES, follow};
-use crate::domain::plan::{EffectClass, OnFailure, Phase, RESET, REVOKE};
+use super::{PHASES, follow};
+use crate::domain::plan::{CONFIRM, EffectClass, OnFailure, Phase, RESET, REVOKE};
 use crate::playbook::diagnostic::quote;
 use crate::playbook::yaml::Tree;
 

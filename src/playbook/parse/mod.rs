@@ -35,9 +35,6 @@ pub const MAX_STEPS: usize = 100;
 /// Collecting ends after this; no step of it may ask for more.
 pub const COLLECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// The action that asserts to Microsoft that an account was taken over; after a reset it would raise the risk again.
-pub const CONFIRM: &str = "confirm_compromised";
-
 /// Keys of a playbook, in the order we write them.
 pub const PLAYBOOK_KEYS: &[&str] =
     &["name", "version", "description", "attack", "on", "contain", "collect", "eradicate", "recover", "notify"];

@@ -163,6 +163,20 @@ async fn open(setup: &Setup, dir: &TempDir) -> Arc<dyn Store> {
 }
 
 async fn build(store: Arc<dyn Store>, queue: Arc<Embedded>, base: &Url, clock: &Clock, setup: &Setup) -> Engine {
+    let engine = build_idle(store, queue, base, clock, setup, true).await;
+    engine.run();
+    engine
+}
+
+/// An engine that does nothing by itself yet; one that does not `work` never does.
+async fn build_idle(
+    store: Arc<dyn Store>,
+    queue: Arc<Embedded>,
+    base: &Url,
+    clock: &Clock,
+    setup: &Setup,
+    works: bool,
+) -> Engine {
     let twin = twin::Config::default();
     let secret = SecretString::from(twin.client_secret.clone());
     let credential = graph::Credential::ClientSecret { client_id: twin.client_id.clone(), secret };
@@ -208,13 +222,11 @@ async fn build(store: Arc<dyn Store>, queue: Arc<Embedded>, base: &Url, clock: &
         containment_slots: 64,
         other_slots: 64,
         lanes: 10_000,
-        works: true,
-        polls: setup.polling != engine::Polling::default(),
+        works,
+        polls: works && setup.polling != engine::Polling::default(),
         audit_key: None,
     };
-    let engine = Engine::start(config, parts).await.expect("the store is free");
-    engine.run();
-    engine
+    Engine::start(config, parts).await.expect("the store is free")
 }
 
 impl App {
@@ -250,6 +262,11 @@ impl App {
         let queue = Embedded::new(store.clone());
         let engine = build(store.clone(), queue.clone(), &base, &clock, &setup).await;
         Self { dir, twin, base, clock, setup, store, queue, engine, recipient }
+    }
+
+    /// The engine of a console on the same store: it records decisions and performs nothing.
+    pub async fn console_engine(&self) -> Engine {
+        build_idle(self.store.clone(), self.queue.clone(), &self.base, &self.clock, &self.setup, false).await
     }
 
     pub fn identity(&self, user: Uuid) -> Identity {

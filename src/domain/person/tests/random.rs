@@ -21,6 +21,7 @@ enum Move {
     Listed(bool),
     Group(bool),
     Browser(bool),
+    Order(usize),
     Crash,
 }
 
@@ -54,6 +55,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => prop::bool::weighted(0.3).prop_map(Move::Listed),
         1 => any::<bool>().prop_map(Move::Group),
         2 => any::<bool>().prop_map(Move::Browser),
+        4 => any::<usize>().prop_map(Move::Order),
         2 => Just(Move::Crash),
     ];
     prop::collection::vec(one, 0..80)
@@ -80,6 +82,7 @@ fn play(world: &mut World, played: &Move) {
             world.facts.membership = if on { guard::Membership::NeverLoaded } else { guard::Membership::NotAMember };
         }
         Move::Browser(here) => world.browser_here = here,
+        Move::Order(which) => drop(world.order(which)),
         Move::Crash => world.crash(),
     }
     world.advance();

@@ -13,7 +13,7 @@ use super::laws;
 use crate::domain::ids::SignalId;
 use crate::domain::ledger::{Disposition, Fault};
 use crate::domain::plan::{MANUAL, RESET, REVOKE, Step};
-use crate::domain::task::sample;
+use crate::domain::task::{Order, Ordered, sample};
 
 /// `error` cannot be decided, `false` is false, everything else holds.
 #[derive(Debug)]
@@ -473,6 +473,79 @@ impl World {
     pub fn pass_on(&mut self, task: TaskId) -> bool {
         let acknowledged = task::Event::Acknowledged { by: "ada".into(), key: sample::KEY.into() };
         self.human(task, |_, _| sample::fetched("ada")) && self.human(task, |_, _| acknowledged)
+    }
+
+    /// Somebody asks for one of the things that make sense now.
+    pub fn order(&mut self, which: usize) -> Option<TaskId> {
+        let mut offered = self.person.offers(self.rules.mode);
+        if offered.is_empty() {
+            return None;
+        }
+        let order = offered.swap_remove(which % offered.len());
+        Some(self.ask(order))
+    }
+
+    /// Writes an order down as the engine does.
+    pub fn ask(&mut self, order: Order) -> TaskId {
+        self.person.may_be_ordered(&order, self.rules.mode).expect("it makes sense");
+        // Whoever ends something by hand answers for what is left undone.
+        self.excused |= matches!(order, Order::Skip { .. } | Order::Cancel { .. } | Order::Close);
+        let mint = || {
+            self.minted.set(self.minted.get() + 1);
+            Uuid::from_u128(self.minted.get())
+        };
+        let request = Request {
+            task: TaskId::new(mint()),
+            run: RunId::new(mint()),
+            ordered: Ordered { plan: self.plan_by_hand(&order), order, by: "ada".into(), reason: Some("seen".into()) },
+            policy: sample::policy(1, 1),
+            requester: None,
+            now: self.now,
+        };
+        let id = request.task;
+        self.turn(|person, _, out| {
+            person.ask_order(request);
+            out.tasks.insert(id);
+            Ok(())
+        })
+        .expect("an order folds nothing into a run");
+        id
+    }
+
+    fn plan_by_hand(&self, order: &Order) -> Option<Plan> {
+        let gated = || json!({"approval": "by_hand"});
+        let revoke = || step("revoke", REVOKE, "contain", gated());
+        let reset = || {
+            vec![
+                revoke(),
+                step("read_user", "read_user", "collect", json!({})),
+                step("reset", RESET, "recover", gated()),
+                step("revoke_after_reset", REVOKE, "recover", json!({"follows": "reset"})),
+            ]
+        };
+        let steps = match order {
+            Order::Revoke => vec![revoke()],
+            Order::Reset => reset(),
+            Order::ConfirmCompromised => vec![step("confirm", "confirm_compromised", "recover", gated())],
+            Order::DismissRisk => {
+                vec![step("dismiss", "dismiss_risk", "recover", json!({"approval": "by_hand", "class": "soft"}))]
+            }
+            Order::Again { run, step } => {
+                let of = &self.person.run(*run).expect("a run in hand").plan;
+                let asked = of.step(step).expect("a step of it");
+                match asked.action.as_str() {
+                    REVOKE => vec![revoke()],
+                    RESET => reset(),
+                    _ => {
+                        let follows = of.steps.iter().filter(|other| other.follows.as_ref() == Some(step));
+                        let again = Step { approval: Some("by_hand".into()), when: None, ..asked.clone() };
+                        [again].into_iter().chain(follows.cloned()).collect()
+                    }
+                }
+            }
+            Order::Skip { .. } | Order::Settle { .. } | Order::Cancel { .. } | Order::Close => return None,
+        };
+        Some(Plan::clone(&plan("by-hand", steps).plan))
     }
 
     /// From now on everything works and everybody answers: until nothing is left to do.

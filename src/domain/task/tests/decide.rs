@@ -267,11 +267,12 @@ fn a_held_task_without_a_person_can_be_closed_or_named_but_not_approved() {
     let no = deny(&closed, "ada", 2, at(1));
     take(&mut closed, no, at(1));
     assert_eq!(closed.state.word(), "denied");
-    take(&mut task, Event::Named { by: Box::new(reviewer("ada", 2, at(1))), identity: person_of(1) }, at(1));
-    assert!(matches!(refuse(&mut task, event, at(1)), Refused::Stale { .. }), "the old page shows nobody");
-    let event = approve(&task, "ada", 2, at(2));
-    take(&mut task, event, at(2));
-    assert_eq!(task.state.word(), "executed");
+    let named =
+        |by: u128, whom: u128| Event::Named { by: Box::new(reviewer("ada", by, at(1))), identity: person_of(whom) };
+    assert_eq!(forbidden(refuse(&mut task, named(2, 2), at(1))), Forbidden::Subject, "nobody names himself");
+    take(&mut task, named(2, 1), at(1));
+    assert_eq!((task.state.word(), task.identity.clone()), ("executed", Some(person_of(1))));
+    assert!(matches!(refuse(&mut task, event, at(2)), Refused::Conflict { .. }), "the old page comes too late");
 }
 
 #[test]

@@ -206,6 +206,7 @@ pub fn task_kind(word: &str) -> &'static str {
         "release" => "Release",
         "held" => "Held",
         "undecided" => "Undecided step",
+        "order" => "Order",
         _ => "Task",
     }
 }

@@ -78,7 +78,7 @@ impl Choices {
                 self.approve = open;
                 self.deny = open;
             }
-            Kind::Approval | Kind::Release | Kind::Undecided => {
+            Kind::Approval | Kind::Release | Kind::Undecided | Kind::Order => {
                 self.approve = open;
                 self.deny = true;
                 self.withdraws = !open;
@@ -120,7 +120,19 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
             "The playbook's condition could not be evaluated.".to_owned(),
             "Approve runs the step; deny skips it. The rest of the run goes on either way.".to_owned(),
         ],
+        Kind::Order => order(task, who),
     }
+}
+
+fn order(task: &Task, who: &str) -> Vec<String> {
+    if task.reveals() {
+        return approval(task, who);
+    }
+    vec![
+        "This was asked for by hand. Approve carries it out at once, under the same guards as everything else."
+            .to_owned(),
+        "Deny is final: nothing of it happens. It can be asked for again.".to_owned(),
+    ]
 }
 
 fn approval(task: &Task, who: &str) -> Vec<String> {

@@ -1,0 +1,279 @@
+//! Which orders make sense for a person's open case now. Asked when an order is written down, and again when it is to be
+//! carried out: in between a call may have been sent, a run ended, a password changed.
+
+use super::super::ids::{RunId, TaskId};
+use super::super::plan::{CONFIRM, DISMISS, EffectClass, Phase, RESET, REVOKE, Step, StepId};
+use super::super::run::{Mode, Run, StepState};
+use super::super::task::{Order, Progress, State, Task};
+use super::Person;
+
+/// Why an order makes no sense now. Texts are shown as they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotNow {
+    /// The same waits in this task.
+    #[error("{what} ({task})")]
+    AlreadyAsked { task: TaskId, what: &'static str },
+    #[error("{0}")]
+    Unfit(String),
+}
+
+fn unfit<T>(why: impl Into<String>) -> Result<T, NotNow> {
+    Err(NotNow::Unfit(why.into()))
+}
+
+impl Person {
+    /// The orders that make sense for the open case now.
+    pub fn offers(&self, mode: Mode) -> Vec<Order> {
+        let mut orders = vec![Order::Revoke, Order::Reset, Order::ConfirmCompromised, Order::DismissRisk];
+        for run in &self.runs {
+            for (step, _) in run.steps() {
+                let (run, step) = (run.id, &step.id);
+                orders.extend([
+                    Order::Again { run, step: step.clone() },
+                    Order::Skip { run, step: step.clone() },
+                    Order::Settle { run, step: step.clone(), applied: true },
+                    Order::Settle { run, step: step.clone(), applied: false },
+                ]);
+            }
+            orders.push(Order::Cancel { run: run.id });
+        }
+        orders.push(Order::Close);
+        orders.retain(|order| self.may_be_ordered(order, mode).is_ok());
+        orders
+    }
+
+    /// Whether an order makes sense now, beside everything that is asked for already.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_be_ordered(&self, order: &Order, mode: Mode) -> Result<(), NotNow> {
+        let open = self
+            .tasks
+            .values()
+            .find(|task| !task.state.is_terminal() && task.order().is_some_and(|other| other.is_about_the_same(order)));
+        if let Some(task) = open {
+            return Err(NotNow::AlreadyAsked { task: task.id, what: "this is asked for already" });
+        }
+        self.fits(order, mode, None)
+    }
+
+    /// The same when an approved order (`mine`) is about to be carried out.
+    pub(super) fn fits(&self, order: &Order, mode: Mode, mine: Option<&Task>) -> Result<(), NotNow> {
+        if mode == Mode::Shadow {
+            return unfit("shadow: nothing has effects");
+        }
+        if self.doc.case.is_none() {
+            return unfit("the case is closed");
+        }
+        match order {
+            Order::Revoke => self.fits_revoke(),
+            Order::Reset => self.fits_reset(mine),
+            Order::ConfirmCompromised => self.fits_confirm(),
+            Order::DismissRisk => self.fits_action(DISMISS),
+            Order::Again { run, step } => self.fits_again(*run, step, mine),
+            Order::Skip { run, step } => self.fits_skip(*run, step),
+            Order::Settle { run, step, .. } => self.fits_settle(*run, step),
+            Order::Cancel { run } => self.fits_cancel(*run),
+            Order::Close => self.fits_close(),
+        }
+    }
+
+    fn fits_revoke(&self) -> Result<(), NotNow> {
+        let parked = |(step, state): (&Step, &StepState)| {
+            step.action == REVOKE && step.phase == Phase::Contain && matches!(state, StepState::Parked { .. })
+        };
+        if self.enforced().any(|run| run.steps().any(parked)) {
+            return unfit("a guard holds the revoke: release it or resume, and it goes at once");
+        }
+        if self.has_revoke_in_flight() {
+            return unfit("the sessions are being revoked already");
+        }
+        Ok(())
+    }
+
+    fn fits_reset(&self, mine: Option<&Task>) -> Result<(), NotNow> {
+        let mine = mine.map(|task| task.id);
+        let waits = |task: &&Task| {
+            use Progress as P;
+            let open = |progress: &P| {
+                matches!(
+                    progress,
+                    P::Waiting
+                        | P::Claimed { .. }
+                        | P::Unknown { .. }
+                        | P::Sealed { .. }
+                        | P::Failed { may_retry: true, .. }
+                )
+            };
+            !task.state.is_terminal() && task.rows.iter().any(|row| row.action == RESET && open(&row.progress))
+        };
+        if let Some(task) = self.tasks.values().filter(|task| Some(task.id) != mine).find(waits) {
+            return Err(NotNow::AlreadyAsked { task: task.id, what: "a password reset is asked for already" });
+        }
+        for (step, state) in self.enforced().flat_map(Run::steps).filter(|(step, _)| step.action == RESET) {
+            match state {
+                state if state.is_settled() => {}
+                StepState::Waiting { task } => {
+                    let what = "the password is to be reset by hand already";
+                    return Err(NotNow::AlreadyAsked { task: *task, what });
+                }
+                // Where this was approved before a playbook came to it, the playbook's step joins this one.
+                StepState::Todo if mine.is_some() => {}
+                StepState::Todo => return unfit(format!("a playbook that runs comes to {} by itself", step.id)),
+                StepState::Unknown { .. } => {
+                    return unfit(format!("it is not known what became of {}: settle that first", step.id));
+                }
+                _ => return unfit("a password reset is under way already"),
+            }
+        }
+        Ok(())
+    }
+
+    fn fits_confirm(&self) -> Result<(), NotNow> {
+        if self.doc.case.as_ref().is_some_and(|case| case.reset_at.is_some()) {
+            return unfit("the password was reset since: confirming the compromise now would raise the risk again");
+        }
+        self.fits_action(CONFIRM)
+    }
+
+    /// Nothing of the kind is on its way.
+    fn fits_action(&self, action: &str) -> Result<(), NotNow> {
+        let on_its_way = |(step, state): (&Step, &StepState)| {
+            let begun = matches!(
+                state,
+                StepState::Ready { .. }
+                    | StepState::Intended { .. }
+                    | StepState::Backoff { .. }
+                    | StepState::Unknown { .. }
+            );
+            step.action == action && begun
+        };
+        if self.enforced().any(|run| run.steps().any(on_its_way)) {
+            return unfit("this is under way already");
+        }
+        Ok(())
+    }
+
+    fn fits_again(&self, run: RunId, step: &StepId, mine: Option<&Task>) -> Result<(), NotNow> {
+        let (of_run, spec) = self.find(run, step)?;
+        if of_run.mode == Mode::Shadow {
+            return unfit("that run was a rehearsal: nothing of it is ever executed");
+        }
+        let state = of_run.state(step);
+        if !matches!(state, StepState::Failed { .. } | StepState::Declined { .. } | StepState::Refused { .. }) {
+            return unfit(format!(
+                "{step} is {}: only what failed, was refused, declined or lapsed is done again",
+                state.word().replace('_', " ")
+            ));
+        }
+        let same = |(other, state): (&Step, &StepState)| {
+            let is_done = matches!(state, StepState::Done { .. } | StepState::ByHand { .. });
+            let is_open = !state.is_settled() && *state != StepState::Todo;
+            other.action == spec.action && other.with == spec.with && (is_done || is_open)
+        };
+        if spec.class != EffectClass::Read && self.since(run).any(|run| run.steps().any(same)) {
+            return unfit(format!("{} was done since, or is under way", spec.action));
+        }
+        match spec.action.as_str() {
+            REVOKE => self.fits_revoke(),
+            RESET => self.fits_reset(mine),
+            CONFIRM => self.fits_confirm(),
+            _ => Ok(()),
+        }
+    }
+
+    fn fits_skip(&self, run: RunId, step: &StepId) -> Result<(), NotNow> {
+        let (of_run, spec) = self.find(run, step)?;
+        if !of_run.is_open() {
+            return unfit("that run has ended");
+        }
+        if let Some(followed) = &spec.follows {
+            return unfit(format!("the sessions are revoked after {followed} in any case: this cannot be skipped"));
+        }
+        match of_run.state(step) {
+            StepState::Intended { .. } => unfit(format!("{step} is being sent: wait for its outcome")),
+            StepState::Unknown { .. } => unfit(format!("it is not known what became of {step}: settle it")),
+            state if state.is_settled() => unfit(format!("{step} came to its end already")),
+            _ => Ok(()),
+        }
+    }
+
+    fn fits_settle(&self, run: RunId, step: &StepId) -> Result<(), NotNow> {
+        let (of_run, spec) = self.find(run, step)?;
+        match of_run.state(step) {
+            // What may be repeated is repeated until it is known.
+            StepState::Unknown { verify_at, .. } if !spec.idempotent || verify_at.is_none() => Ok(()),
+            StepState::Unknown { .. } => unfit(format!("{step} is repeated until its outcome is known")),
+            _ => unfit(format!("the outcome of {step} is not in doubt")),
+        }
+    }
+
+    fn fits_cancel(&self, run: RunId) -> Result<(), NotNow> {
+        match self.run(run) {
+            None => unfit("this case has no such run"),
+            Some(run) if !run.is_open() => unfit("that run has ended"),
+            Some(run) => nothing_in_the_air(run),
+        }
+    }
+
+    fn fits_close(&self) -> Result<(), NotNow> {
+        if !self.doc.pending.is_empty() || self.has_revoke_in_flight() {
+            return unfit("the sessions are still to be revoked: wait for that, or skip it with a reason");
+        }
+        for run in self.runs.iter().filter(|run| run.is_open()) {
+            nothing_in_the_air(run)?;
+        }
+        let hands_over = |task: &&Task| matches!(task.state, State::Claimed { .. } | State::Sealed { .. });
+        match self.tasks.values().find(hands_over) {
+            Some(task) => unfit(format!("a temporary password waits to be passed on ({})", task.id)),
+            None => Ok(()),
+        }
+    }
+
+    fn find(&self, run: RunId, step: &StepId) -> Result<(&Run, &Step), NotNow> {
+        let Some(run) = self.run(run) else { return unfit("this case has no such run") };
+        match run.plan.step(step) {
+            Some(spec) => Ok((run, spec)),
+            None => unfit("that run has no such step"),
+        }
+    }
+
+    fn enforced(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| run.is_open() && run.mode == Mode::Enforce)
+    }
+
+    /// Runs that began after this one.
+    fn since(&self, run: RunId) -> impl Iterator<Item = &Run> {
+        self.runs.iter().skip_while(move |other| other.id != run).skip(1).filter(|run| run.mode == Mode::Enforce)
+    }
+
+    /// The password of the latest reset was passed on by nobody and cannot be shown any more.
+    pub fn is_password_lost(&self) -> bool {
+        let Some(case) = &self.doc.case else { return false };
+        let rows = self.tasks.values().flat_map(|task| &task.rows).filter(|row| row.reveals);
+        rows.filter_map(|row| match row.progress {
+            Progress::RevealExpired { at } | Progress::Executed { at } => Some(at),
+            _ => None,
+        })
+        .any(|at| case.reset_at.is_none_or(|reset| at >= reset))
+    }
+}
+
+/// No call is out, none has an unknown outcome, and no revoke is owed after one (law 3).
+fn nothing_in_the_air(run: &Run) -> Result<(), NotNow> {
+    for (step, state) in run.steps() {
+        match state {
+            StepState::Intended { .. } => return unfit(format!("{} is being sent: wait for its outcome", step.id)),
+            StepState::Unknown { .. } => {
+                return unfit(format!("it is not known what became of {}: settle it first", step.id));
+            }
+            _ => {}
+        }
+        let Some(followed) = &step.follows else { continue };
+        let begun = run.was_attempted(followed) || matches!(run.state(followed), StepState::ByHand { .. });
+        if begun && !state.is_settled() {
+            return unfit(format!("the sessions are still to be revoked after {followed}"));
+        }
+    }
+    Ok(())
+}
