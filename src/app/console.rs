@@ -97,6 +97,7 @@ fn configured(config: &Config, roles: &[Role]) -> Configured {
         break_glass: config.guards.break_glass.len(),
         break_glass_group: groups.map(|group| group.to_string()),
         blast_radius: radius.map(|cap| format!("{} people in {} min", cap.revocations, cap.per.as_secs() / 60)),
+        policies: config.approvals.keys().cloned().collect(),
         demo: false,
         receives: roles.contains(&Role::Receiver),
         works: roles.contains(&Role::Worker) || roles.contains(&Role::Poller),

@@ -38,11 +38,8 @@ pub(super) async fn one(
     let trail = console.store().audit_of(case.id, &Page { after: None, limit: TRAIL }).await.map_err(failed(&id))?;
     let (me, names) = (console.me(&who, &id).await?, console.names(&id).await?);
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
-    let mut view = CaseView::of(&case, &signals, &facts, &tasks.items, &trail.items, eye);
-    // The engine has no door for these yet: no button promises one.
-    view.actions.clear();
-    for step in view.trouble.iter_mut().chain(&mut view.running) {
-        step.remedies.clear();
-    }
+    let offers = console.offers(case.id, case.closed_at.is_some(), &id).await?;
+    let mut view = CaseView::of(&case, &signals, &facts, &tasks.items, (&trail.items, &offers), eye);
+    view.policies.clone_from(&console.configured().policies);
     asked.show(&CasePage { shell: &shell, view: &view })
 }

@@ -6,7 +6,7 @@ use crate::domain::ledger::Effect;
 use crate::domain::plan::Plan;
 use crate::domain::run::Entry;
 use crate::domain::task::Task;
-use crate::domain::{CaseId, TaskId};
+use crate::domain::{CaseId, TaskId, TenantName};
 use crate::http::{Problem, RequestId};
 use crate::playbook::normalise;
 use crate::store::{self, CaseRow, RunRow};
@@ -116,6 +116,14 @@ impl Console {
             }
         }
         Ok(Known::of(&signals, &[], self.now()))
+    }
+
+    /// The tenant whose alert a held task about nobody is.
+    pub(super) async fn tenant_of(&self, task: &Task, id: &RequestId) -> Result<TenantName, Problem> {
+        let gone = || Problem::conflict("the signal of this task is gone: contain them by hand, then close it");
+        let signal = task.snapshot.items.first().and_then(|item| item.id.parse().ok()).ok_or_else(gone)?;
+        let row = self.store().signal(signal).await.map_err(failed(id))?.ok_or_else(gone)?;
+        row["signal"]["tenant"].as_str().and_then(|name| name.parse().ok()).ok_or_else(gone)
     }
 
     /// A task.

@@ -13,6 +13,7 @@ mod deeds;
 mod feed;
 mod gather;
 mod home;
+mod orders;
 mod pages;
 mod playbooks;
 mod routes;

@@ -8,7 +8,7 @@ use axum::routing::get;
 use super::answer::{nothing, pretty};
 use super::state::Console;
 use super::view::paths;
-use super::{assets, buried, case, deeds, feed, home, pages, playbooks, settings, tasks};
+use super::{assets, buried, case, deeds, feed, home, orders, pages, playbooks, settings, tasks};
 use crate::domain::task::Role;
 use crate::http::sign_in::{self, Access, Routes};
 
@@ -16,7 +16,7 @@ use crate::http::sign_in::{self, Access, Routes};
 pub fn routes(console: &Console) -> Routes {
     let (g, p) = (|| Method::GET, || Method::POST);
     let viewer = Access::Role(Role::Viewer);
-    let approver = Access::Role(Role::Approver);
+    let (analyst, approver) = (Access::Role(Role::Analyst), Access::Role(Role::Approver));
     let s = || console.clone();
     sign_in::routes(console.sign_in())
         .route(g(), paths::HOME, viewer, home::home, s())
@@ -33,6 +33,8 @@ pub fn routes(console: &Console) -> Routes {
         .route(g(), paths::EVENTS, viewer, feed::events, s())
         .route(p(), paths::PAUSE, approver, settings::pause, s())
         .route(p(), paths::RESUME, approver, settings::resume, s())
+        .route(p(), "/console/cases/{id}/orders", analyst, orders::order, s())
+        .route(p(), "/console/tasks/{id}/person", approver, deeds::named, s())
         .route(p(), "/console/buried/{id}/settle", approver, buried::settle, s())
         .route(p(), paths::BULK, approver, deeds::scriptless, s())
         .route(p(), "/console/tasks/{id}/decision", approver, deeds::scriptless, s())

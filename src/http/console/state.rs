@@ -52,6 +52,8 @@ pub struct Configured {
     pub break_glass_group: Option<String>,
     /// In words.
     pub blast_radius: Option<String>,
+    /// Names of the approval policies.
+    pub policies: Vec<String>,
     /// The simulated tenant.
     pub demo: bool,
     /// Deliveries come in through this process too: its counts of them say something.

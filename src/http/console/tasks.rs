@@ -10,6 +10,7 @@ use super::state::Console;
 use super::view::task::{TaskPage, TaskView};
 use super::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
 use super::view::{Eye, Section};
+use crate::domain::task::Order;
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 use crate::store::{Filter, Page};
@@ -54,9 +55,10 @@ pub(super) async fn one(
     let known = console.known(&task, &id).await?;
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
     let mut view = TaskView::of(&task, known, None, eye);
-    // Naming the person of a held task starts nothing yet, and neither can another reset be asked for: no such buttons.
-    view.choices.name = false;
-    if let Some(reveal) = &mut view.reveal {
+    if let (Some(reveal), Some(case)) = (&mut view.reveal, task.case)
+        && reveal.reissue.is_some()
+        && !console.offers(case, false, &id).await?.contains(&Order::Reset)
+    {
         reveal.reissue = None;
     }
     asked.show(&TaskPage { shell: &shell, view: &view })

@@ -1,7 +1,7 @@
 //! Every page in every state.
 
 use jiff::{SignedDuration, Timestamp};
-use oust::domain::task::{Forbidden, Kind, Progress, Refused, Role, State, Task, Verdict};
+use oust::domain::task::{Forbidden, Kind, Order, Progress, Refused, Role, State, Task, Verdict};
 use oust::domain::{BuriedId, DeliveryId};
 use oust::http::console::view::audit::{AuditPage, AuditView, Chain};
 use oust::http::console::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
@@ -301,10 +301,23 @@ fn push_case(
         &signals(upn.1, upn.0),
         &[sample::facts(&run, &journal, Some(&plan))],
         &[reset(1)],
-        &sample::audit(),
+        (&sample::audit(), &offers(run.id)),
         eye(Some(&me), &names),
     );
     shots.push(shot(name, &CasePage { shell: &shell(Section::Home), view: &view }));
+}
+
+fn offers(run: oust::domain::RunId) -> Vec<Order> {
+    let step = oust::domain::plan::StepId("reset_password".into());
+    vec![
+        Order::Revoke,
+        Order::Reset,
+        Order::ConfirmCompromised,
+        Order::DismissRisk,
+        Order::Skip { run, step },
+        Order::Cancel { run },
+        Order::Close,
+    ]
 }
 
 fn cases(shots: &mut Vec<Shot>) {

@@ -89,6 +89,7 @@ pub(super) async fn scene() -> Scene {
             break_glass: 0,
             break_glass_group: None,
             blast_radius: None,
+            policies: vec!["on_call".into()],
             demo: false,
             receives: false,
             works: true,
