@@ -2,6 +2,7 @@
 
 mod choosing;
 mod console;
+mod console_orders;
 mod console_pages;
 mod decisions;
 mod failures;
