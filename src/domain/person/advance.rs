@@ -250,6 +250,10 @@ impl Person {
                 self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })?;
                 continue;
             }
+            // Never two open resets: where one is open, nobody is asked whether there should be another.
+            if is_reset(&step) && self.join(run, &step, around, out)? {
+                continue;
+            }
             if !self.admits(run, &step, around, out)? || self.join(run, &step, around, out)? {
                 continue;
             }

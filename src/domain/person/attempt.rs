@@ -343,6 +343,8 @@ impl Person {
                         // A revoke covers by the watermark, which trails the call until it is read back.
                         StepState::Done { .. } if step.action == REVOKE => self.covers(activity),
                         StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
+                        // Decided, and only its reads are not through yet.
+                        StepState::Todo if self.order_of(other.id).is_some() => other.is_open() && s.follows.is_none(),
                         StepState::Todo | StepState::Parked { .. } => {
                             other.is_open() && s.follows.is_none() && s.approval.is_none()
                         }
