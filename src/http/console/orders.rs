@@ -49,12 +49,10 @@ pub(super) async fn order(
     let sent = Sent::read(&console, request).await?;
     let order = order_of(&sent)?;
     who.require(needs(&order))?;
-    let asked = engine::Asked {
-        order,
-        reason: sent.text("reason", REASON)?,
-        policy: sent.text("policy", 100)?,
-        by: console.proved(&who, &id).await?,
-    };
+    // One form may hold several buttons: only a reset is decided under a policy of its choice.
+    let policy = if order == Order::Reset { sent.text("policy", 100)? } else { None };
+    let asked =
+        engine::Asked { order, reason: sent.text("reason", REASON)?, policy, by: console.proved(&who, &id).await? };
     let task = console.engine().order(case, asked, &format!("reviewer:{}", who.account.id)).await;
     let task = task.map_err(|error| refused(&error, &id))?;
     let location = paths::task(task.id);

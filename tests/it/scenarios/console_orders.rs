@@ -72,9 +72,11 @@ async fn sessions_are_revoked_by_one_press_and_one_touch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_is_asked_for_by_an_analyst_and_decided_by_somebody_else() {
     let scene = scene().await;
-    let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;
-    super::vote(&scene.app, &scene.task, oust::domain::task::Verdict::Deny, false).await.expect("a vote");
+    // Nobody decided in time: the case stays open, contained, with its password unchanged.
+    super::push(&scene.app, jiff::SignedDuration::from_hours(5));
+    eventually(&scene.app, "the expiry", async || scene.state().await == "expired").await;
     scene.app.idle().await;
+    let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;
     let (mut anna, _) = scene.house.signed_in("anna", Role::Analyst).await;
     let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
     let case = format!("/console/cases/{}", scene.task.case.expect("a case"));
@@ -166,6 +168,6 @@ async fn a_held_task_is_given_its_person_who_is_contained() {
     let named = rita.post(&at, name(&bob.to_string(), held.revision)).await;
     assert_eq!((named.status.as_u16(), &named.body["location"]), (200, &json!(path)), "{named:?}");
     eventually(&scene.app, "the revoke", async || scene.app.count("revokeSignInSessions", bob).applied == 1).await;
-    assert_eq!(rita.post(&at, name(&bob.to_string(), held.revision)).await.status, 409, "it is done");
+    assert_eq!(rita.post(&at, name(&bob.to_string(), held.revision)).await.status, 422, "it is done");
     assert!(scene.house.has_audited("task.named").await);
 }
