@@ -74,6 +74,7 @@ async fn a_reset_is_asked_for_by_an_analyst_and_decided_by_somebody_else() {
     let scene = scene().await;
     // Nobody decided in time: the case stays open, contained, with its password unchanged.
     super::push(&scene.app, jiff::SignedDuration::from_hours(5));
+    scene.house.clock.push(jiff::SignedDuration::from_hours(5));
     eventually(&scene.app, "the expiry", async || scene.state().await == "expired").await;
     scene.app.idle().await;
     let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;
