@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::Running;
 use crate::config::{self, Config, Role};
 use crate::engine::{Clock, Engine};
+use crate::http::buried::Reader;
 use crate::http::console::{self, Configured, Console, SourceFacts, TenantFacts};
 use crate::http::sign_in::{self, SignIn, Site};
 use crate::store::reviewers::Reviewers;
@@ -34,7 +35,8 @@ pub(super) fn console(
         clock: Arc::clone(clock),
         telemetry: telemetry.clone(),
         limits: config.limits.clone(),
-        configured: configured(config),
+        configured: configured(config, roles),
+        reader: Reader { queue: Arc::clone(&running.queue), source: config::opener(&config.sources) },
         stop: running.stop.clone(),
     })))
 }
@@ -62,7 +64,7 @@ fn sign_in(
     SignIn::new(parts).context("people cannot sign in")
 }
 
-fn configured(config: &Config) -> Configured {
+fn configured(config: &Config, roles: &[Role]) -> Configured {
     let tenants = config.tenants.iter().map(|tenant| TenantFacts {
         name: tenant.name.clone(),
         tenant_id: tenant.tenant_id.to_string(),
@@ -95,6 +97,9 @@ fn configured(config: &Config) -> Configured {
         break_glass: config.guards.break_glass.len(),
         break_glass_group: groups.map(|group| group.to_string()),
         blast_radius: radius.map(|cap| format!("{} people in {} min", cap.revocations, cap.per.as_secs() / 60)),
+        policies: config.approvals.keys().cloned().collect(),
         demo: false,
+        receives: roles.contains(&Role::Receiver),
+        works: roles.contains(&Role::Worker) || roles.contains(&Role::Poller),
     }
 }

@@ -3,21 +3,19 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::cases::with_next;
 use super::out::{pretty, table};
 use super::store::{LOOK, Paging, WRITE, broker_failed, failed, missing, open, open_at};
 use super::{Code, ConfigArg, Context, Failure};
-use crate::config::{Config, QueueAt};
-use crate::domain::{BuriedId, DeliveryId, Signal};
-use crate::http::chain;
+use crate::config::{self, QueueAt};
+use crate::domain::BuriedId;
+use crate::http::buried;
 use crate::queue::{Amqp, Embedded, Queue};
-use crate::store::{Acceptance, Audit, Batch, Buried, BuriedState, Filter, Lane, Op, Page, Receipt, Store};
+use crate::store::{Buried, BuriedState, Filter, Page, Store};
 use crate::telemetry::Telemetry;
 
 /// `oust buried …`
@@ -82,8 +80,8 @@ impl Command {
                         open.map_err(|error| broker_failed(&error))?
                     }
                 };
-                let replay = |row| replay(&config, &*store, &*queue, row);
-                let done = settle.each(context, &*store, BuriedState::Replayed, replay).await?;
+                let reader = buried::Reader { queue, source: config::opener(&config.sources) };
+                let done = settle.each(context, &*store, |id, by| buried::replay(&*store, &reader, id, by)).await?;
                 told(context, &done, "replayed")
             }
             Self::Drop(settle) => {
@@ -92,7 +90,11 @@ impl Command {
                     return Err(Failure::new(Code::Usage, "dropping needs a --reason", next));
                 }
                 let store = open(context, &settle.config, WRITE).await?;
-                let done = settle.each(context, &*store, BuriedState::Dropped, |_| async { Ok(Vec::new()) }).await?;
+                let dropped = |id, by| {
+                    let store = &*store;
+                    async move { buried::discard(store, id, by).await.map(|()| Vec::new()) }
+                };
+                let done = settle.each(context, &*store, dropped).await?;
                 told(context, &done, "dropped")
             }
         }
@@ -141,95 +143,33 @@ impl Settle {
         }
     }
 
-    /// Does `deed` with each row that is still buried and records it as settled.
+    /// Does `deed` with each row: what became of it, or why nothing did.
     async fn each<F>(
         &self,
         context: &Context,
         store: &dyn Store,
-        state: BuriedState,
-        deed: impl Fn(Buried) -> F,
+        deed: impl Fn(BuriedId, buried::By) -> F,
     ) -> Result<Vec<Settled>, Failure>
     where
-        F: Future<Output = Result<Vec<String>, String>>,
+        F: Future<Output = Result<Vec<String>, buried::Error>>,
     {
-        let (by, mut done) = (context.environment.operator(), Vec::new());
+        let (actor, mut done) = (context.environment.operator(), Vec::new());
         for id in self.rows(store).await? {
-            let row = store.buried(id).await.map_err(|error| failed(&error))?;
-            let row = row.ok_or_else(|| missing("buried", &id))?;
-            if row.state != BuriedState::Buried {
-                done.push((id, Err(format!("already {:?}", row.state).to_lowercase())));
-                continue;
-            }
-            let result = deed(row).await;
-            if let Ok(signals) = &result {
-                let at = Timestamp::now();
-                let audit = Audit {
-                    at,
-                    actor: by.clone(),
-                    verb: if state == BuriedState::Replayed { "buried.replayed" } else { "buried.dropped" }.into(),
-                    tenant: None,
-                    object_id: None,
-                    case: None,
-                    detail: json!({ "buried": id, "reason": self.reason, "signals": signals }),
-                };
-                let settle = Op::SettleBuried { id, state, by: by.clone(), reason: self.reason.clone(), at };
-                let ops = vec![settle, Op::Audit(Box::new(audit))];
-                store.commit(Lane::Other, Batch { expect: None, ops }).await.map_err(|error| failed(&error))?;
-            }
+            let by = buried::By {
+                actor: actor.clone(),
+                reason: self.reason.clone(),
+                at: Timestamp::now(),
+                with: Vec::new(),
+            };
+            let result = match deed(id, by).await {
+                Err(buried::Error::NoSuch(id)) => return Err(missing("buried", &id)),
+                Err(buried::Error::Store(error)) => return Err(failed(&error)),
+                other => other.map_err(|why| why.to_string()),
+            };
             done.push((id, result));
         }
         Ok(done)
     }
-}
-
-/// Reads a body again and makes it a delivery. Its name on the queue is the buried row's, so that a replay cut short
-/// and repeated starts nothing twice.
-async fn replay(config: &Config, store: &dyn Store, queue: &dyn Queue, row: Buried) -> Result<Vec<String>, String> {
-    if let Some(signal) = row.content.get("signal") {
-        return again(queue, &row, signal.clone()).await;
-    }
-    let source = config.sources.iter().find(|source| source.name == row.source);
-    let source = source.ok_or_else(|| format!("no source is called {} any more", row.source))?.open()?;
-    let kept = match row.delivery {
-        Some(delivery) => store.delivery_body(delivery).await.map_err(|error| error.to_string())?,
-        None => None,
-    };
-    let body = match (kept, &row.content) {
-        (Some(body), _) => body,
-        (None, Value::String(text)) => Bytes::from(text.clone()),
-        (None, _) => return Err("it is no delivery: there is no body to read again".into()),
-    };
-    let parsed = source.parse(&body, row.at).map_err(|error| format!("still not understood: {error}"))?;
-    let when = (DeliveryId::new(Uuid::now_v7()), row.at);
-    let acceptance = source.acceptance(when, (body, Some(format!("replay:{}", row.id))), parsed.findings, |_| false);
-    let ids = acceptance.signals.iter().map(|signal| signal.id.to_string()).collect();
-    match queue.accept(acceptance).await.map_err(|error| chain(&error))? {
-        Receipt::Accepted => Ok(ids),
-        Receipt::Replay { answer } => {
-            let ids = answer["ids"].as_array().into_iter().flatten();
-            Ok(ids.filter_map(|id| id.as_str().map(str::to_owned)).collect())
-        }
-    }
-}
-
-/// A signal that the broker had given up: it goes back as it is. None of it was taken in, so its id is free.
-async fn again(queue: &dyn Queue, row: &Buried, signal: Value) -> Result<Vec<String>, String> {
-    let signal: Signal = serde_json::from_value(signal).map_err(|error| format!("still not understood: {error}"))?;
-    let ids = vec![signal.id.to_string()];
-    let acceptance = Acceptance {
-        delivery: DeliveryId::new(Uuid::now_v7()),
-        source: signal.source.clone(),
-        tenant: signal.tenant.clone(),
-        received_at: signal.received_at,
-        webhook_id: Some(format!("replay:{}", row.id)),
-        body: Bytes::new(),
-        body_hash: String::new(),
-        signals: vec![signal],
-        buried: None,
-        answer: json!({ "ids": ids }),
-    };
-    queue.accept(acceptance).await.map_err(|error| chain(&error))?;
-    Ok(ids)
 }
 
 fn told(context: &Context, done: &[Settled], word: &str) -> Result<(), Failure> {

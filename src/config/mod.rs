@@ -22,7 +22,7 @@ pub use guards::{BlastRadius, Guards, Privileged};
 pub use places::StoreAt;
 pub use queue_at::{QueueAt, SpoolAt};
 pub use reviewers::Reviewers;
-pub use sources::{Kind, Resolved, Source};
+pub use sources::{Kind, Resolved, Source, opener};
 pub use tenants::{Cloud, Credential, Tenant};
 
 use std::collections::BTreeMap;

@@ -1,12 +1,14 @@
 //! `sources`: the ways in, who may use them, and how their bodies are read.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::domain::TenantName;
+use crate::http::buried::OpenSource;
 use crate::http::{self, OnUnknown, Rate, SourceKind};
 use crate::playbook::diagnostic::quote;
 use crate::playbook::yaml::Node;
@@ -74,6 +76,15 @@ impl Source {
             on_unknown: self.on_unknown,
         })
     }
+}
+
+/// Opens a source by its name, later: what was set aside is read again with the source as it is configured now.
+pub fn opener(sources: &[Source]) -> OpenSource {
+    let sources = sources.to_vec();
+    Arc::new(move |name| {
+        let source = sources.iter().find(|source| source.name == name);
+        source.ok_or_else(|| format!("no source is called {name} any more"))?.open()
+    })
 }
 
 fn joined(mistakes: &[impl ToString]) -> String {

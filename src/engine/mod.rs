@@ -334,7 +334,11 @@ impl Engine {
 
     /// The current playbooks and what is wrong with the folder as it is now.
     pub fn playbooks(&self) -> (Arc<Catalog>, Vec<crate::playbook::Diagnostics>) {
-        let playbooks = lock(&self.inner.playbooks);
+        let mut playbooks = lock(&self.inner.playbooks);
+        // A worker follows its folder by itself; any other process looks when somebody asks.
+        if !self.inner.works && playbooks.changed() {
+            playbooks.reload(&self.inner.actions);
+        }
         (playbooks.catalog(), playbooks.problems().to_vec())
     }
 

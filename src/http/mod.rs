@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod body;
+pub mod buried;
 pub mod console;
 mod health;
 mod pause;

@@ -18,8 +18,11 @@ pub mod sqlite;
 pub mod postgres;
 
 mod found;
+mod lists;
 mod page;
 mod rows;
+
+pub use lists::Lists;
 
 use crate::domain::ledger::Effect;
 use crate::domain::run::{Entry, Mode};
@@ -532,7 +535,7 @@ pub struct Figures {
 
 /// The store contract. Every method is one transaction or one consistent read.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: Lists + Send + Sync + std::fmt::Debug {
     /// Applies a batch, durably: when it returns `Ok`, the data is synced.
     ///
     /// # Errors

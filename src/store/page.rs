@@ -40,6 +40,14 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Of a list that goes upwards.
+    pub(super) fn upwards(page: &Page) -> Result<Self, Error> {
+        let window = Self::of(page)?;
+        Ok(if page.after.is_none() { Self { before: i64::MIN, ..window } } else { window })
+    }
+}
+
 /// Cuts the surplus row off and says where the next page begins.
 pub(super) fn paged<T>(mut rows: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> String) -> Listed<T> {
     let more = rows.len() > limit;

@@ -268,6 +268,7 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
                 micros(row.opened_at),
                 row.closed_at.map(micros),
                 json("a run", &row)?,
+                row.playbook.clone(),
             ]
         ),
         Op::Journal { run, seq, entry } => statement!(
@@ -299,7 +300,9 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
             [id.to_string(), word(state).to_owned(), by, reason, micros(at)],
             Wants::OneRow(Refusal::Settled("the buried row is not there, or somebody settled it already"))
         ),
-        Op::Audit(audit) => statement!(Name::Audit, [json("an audit record", &audit)?]),
+        Op::Audit(audit) => {
+            statement!(Name::Audit, [json("an audit record", &audit)?, audit.case.map(|case| case.to_string())])
+        }
         Op::CountRevocation { identity, at, cap } => {
             count_revocation(identity, at, cap, out);
             return Ok(());
@@ -414,6 +417,7 @@ fn put_task(task: &Task, person: Option<&Identity>) -> Result<Statement, Error> 
             task.case.map(|case| case.to_string()),
             micros(task.created_at),
             json("a task", task)?,
+            task.urgency(),
         ],
         // Of whom a task is about, if anybody; otherwise the task itself was written by somebody else.
         Wants::OneRow(match identity.or(person) {

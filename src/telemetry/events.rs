@@ -98,12 +98,14 @@ impl Telemetry {
     /// A delivery is durable.
     pub fn delivery_accepted(&self, delivery: DeliveryId, source: &str, signals: usize) {
         self.0.deliveries.get_or_create(&BySource::of(source, "accepted")).inc();
+        self.0.tally.accepted(source);
         info!(delivery.id = %delivery, source.name = source, signals, "delivery accepted");
     }
 
     /// A delivery was not taken. `source` is a configured name, `unknown` for any other.
     pub fn delivery_refused(&self, source: &str, reason: &'static str) {
         self.0.deliveries.get_or_create(&BySource::of(source, reason)).inc();
+        self.0.tally.refused(source, reason);
         info!(source.name = source, reason, "delivery refused");
     }
 
@@ -218,6 +220,7 @@ impl Telemetry {
         let class = call.class();
         self.0.graph_calls.get_or_create(&ByOperation::of(call.operation, class)).inc();
         self.0.graph_time.get_or_create(&ByOperationOnly::of(call.operation)).observe(call.took.as_secs_f64());
+        self.0.tally.called(call.operation, class == "throttled");
         if class == "throttled" {
             self.0.graph_throttled.inc();
         }
@@ -264,6 +267,7 @@ impl Telemetry {
     /// A collection was polled, or could not be.
     pub fn polled(&self, tenant: &TenantName, collection: &'static str, at: Timestamp, problem: Option<&str>) {
         let labels = ByPoll::of(tenant.to_string(), collection);
+        self.0.tally.polled(tenant.as_str(), collection, problem.is_none());
         match problem {
             None => drop(self.0.polled_at.get_or_create(&labels).set(at.as_duration().as_secs_f64())),
             Some(problem) => {

@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::tally::Tally;
+
 /// `Content-Type` of [`super::Telemetry::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -59,6 +61,7 @@ fn fast() -> Histogram {
 
 pub(super) struct Metrics {
     registry: Registry,
+    pub(super) tally: Tally,
     pub(super) time_to_revoke: Histogram,
     pub(super) detection_lag: Histogram,
     pub(super) deliveries: Family<BySource, Counter>,
@@ -160,6 +163,7 @@ impl Metrics {
             spool_deliveries: add(r, "spool_deliveries", "Deliveries waiting on disk for the broker", Gauge::default()),
             spool_bytes: add(r, "spool_bytes", "What they weigh", Gauge::default()),
             registry,
+            tally: Tally::new(),
         }
     }
 

@@ -9,11 +9,13 @@ mod events;
 mod metrics;
 mod people;
 mod subscriber;
+mod tally;
 mod trace;
 
 pub use events::{GraphCall, Revoked, Step};
 pub use metrics::CONTENT_TYPE;
 pub use subscriber::{Config, Error, Guard, Log, install};
+pub use tally::{Deliveries, Polled, Throttled};
 pub use trace::{current_traceparent, set_parent};
 
 use std::fmt;

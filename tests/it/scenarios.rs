@@ -4,6 +4,8 @@ mod audited;
 mod changed;
 mod choosing;
 mod console;
+mod console_orders;
+mod console_pages;
 mod decisions;
 mod edges;
 mod failures;

@@ -2,6 +2,8 @@
 //!
 //! Another backend joins with one line of `contract!`.
 
+mod lists;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -28,6 +30,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::postgres::Place;
+use lists::{
+    open_tasks_come_by_urgency_page_by_page, runs_of_a_playbook_and_open_runs_come_newest_first,
+    the_newest_signals_of_many_cases_come_in_one_read, the_trail_of_a_case_is_its_own_page_by_page,
+};
 
 macro_rules! contract {
     ($backend:ident = $open:expr) => {
@@ -66,6 +72,10 @@ macro_rules! contract {
             figures_count_what_is_open,
             the_audit_trail_is_numbered_without_gaps,
             equal_deeds_make_equal_pictures,
+            the_newest_signals_of_many_cases_come_in_one_read,
+            open_tasks_come_by_urgency_page_by_page,
+            the_trail_of_a_case_is_its_own_page_by_page,
+            runs_of_a_playbook_and_open_runs_come_newest_first,
         );
     };
     ($backend:ident = $open:expr; $($test:ident),+ $(,)?) => {

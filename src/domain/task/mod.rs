@@ -12,6 +12,7 @@ mod reviewer;
 mod rules;
 mod state;
 mod target;
+mod urgency;
 
 #[cfg(test)]
 mod laws;

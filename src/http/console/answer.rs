@@ -148,6 +148,11 @@ impl Sent {
         Ok(Self { fields, page: is_form && wants_page(&parts.headers) })
     }
 
+    /// A form of a page without script.
+    pub fn is_page(&self) -> bool {
+        self.page
+    }
+
     /// A field; empty where there is none.
     pub fn get(&self, name: &str) -> &str {
         self.fields.get(name).map(String::as_str).unwrap_or_default()

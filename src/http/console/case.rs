@@ -15,9 +15,9 @@ use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 use crate::store::{Filter, Page};
 
-/// Tasks of one case, and how far back the audit trail is looked through for its lines.
+/// Tasks of one case, and the newest lines of its audit trail; the audit page has all of them.
 const TASKS: u32 = 100;
-const TRAIL: u32 = 500;
+const TRAIL: u32 = 100;
 
 pub(super) async fn one(
     Shared(console): Shared<Console>,
@@ -35,15 +35,11 @@ pub(super) async fn one(
     let facts: Vec<RunFacts<'_>> = runs.iter().map(Run::facts).collect();
     let filter = Filter { open: false, object_id: None, case: Some(case.id) };
     let tasks = console.store().tasks(&filter, &Page { after: None, limit: TASKS }).await.map_err(failed(&id))?;
-    let trail = console.store().audit(&Page { after: None, limit: TRAIL }).await.map_err(failed(&id))?;
-    let audit: Vec<_> = trail.items.into_iter().filter(|(_, line)| line.case == Some(case.id)).collect();
+    let trail = console.store().audit_of(case.id, &Page { after: None, limit: TRAIL }).await.map_err(failed(&id))?;
     let (me, names) = (console.me(&who, &id).await?, console.names(&id).await?);
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
-    let mut view = CaseView::of(&case, &signals, &facts, &tasks.items, &audit, eye);
-    // The engine has no door for these yet: no button promises one.
-    view.actions.clear();
-    for step in view.trouble.iter_mut().chain(&mut view.running) {
-        step.remedies.clear();
-    }
+    let offers = console.offers(case.id, case.closed_at.is_some(), &id).await?;
+    let mut view = CaseView::of(&case, &signals, &facts, &tasks.items, (&trail.items, &offers), eye);
+    view.policies.clone_from(&console.configured().policies);
     asked.show(&CasePage { shell: &shell, view: &view })
 }

@@ -12,6 +12,7 @@ use super::gather::failed;
 use super::state::Console;
 use super::view::paths;
 use crate::domain::task::{Event, Progress, Task};
+use crate::domain::{Identity, ObjectId};
 use crate::engine::{DecideError, Evidence};
 use crate::http::sign_in::{SignedIn, problem_of};
 use crate::http::{Problem, RequestId};
@@ -55,6 +56,33 @@ pub(super) async fn done(
     }
     let by = Box::new(console.proved(&who, &id).await?);
     let event = Event::Done { by, note };
+    let result = console.engine().decide_proven(task.id, &actor(&who), event, live(&who)).await;
+    result.map_err(|error| refused(&error, &id))?;
+    Ok(sent.done(&paths::task(task.id)))
+}
+
+/// The person of a held task was named: its signal starts over with them.
+pub(super) async fn named(
+    Shared(console): Shared<Console>,
+    Extension(id): Extension<RequestId>,
+    who: SignedIn,
+    Path(task): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let sent = Sent::read(&console, request).await?;
+    let revision = sent.revision()?;
+    let object_id: ObjectId = sent.get("object_id").trim().parse().map_err(|_| {
+        Problem::unfit("an object ID looks like 3f2504e0-4f89-41d3-9a0c-0305e82c3301; the user's page in Entra has it")
+    })?;
+    who.require_fresh(console.sign_in())?;
+    let task = console.task(&task, &id).await?;
+    if !task.state.is_terminal() && task.revision != revision {
+        let text = "something happened to this task since it was shown; reload the page";
+        return Err(Problem::conflict(text).with("revision", task.revision));
+    }
+    let tenant = console.tenant_of(&task, &id).await?;
+    let by = Box::new(console.proved(&who, &id).await?);
+    let event = Event::Named { by, identity: Identity { tenant, object_id } };
     let result = console.engine().decide_proven(task.id, &actor(&who), event, live(&who)).await;
     result.map_err(|error| refused(&error, &id))?;
     Ok(sent.done(&paths::task(task.id)))

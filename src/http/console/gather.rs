@@ -1,15 +1,15 @@
 //! Reads what pages are made of, each with a bound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::ledger::Effect;
 use crate::domain::plan::Plan;
 use crate::domain::run::Entry;
 use crate::domain::task::Task;
-use crate::domain::{CaseId, TaskId};
+use crate::domain::{CaseId, TaskId, TenantName};
 use crate::http::{Problem, RequestId};
 use crate::playbook::normalise;
-use crate::store::{self, Filter, Page, RunRow};
+use crate::store::{self, CaseRow, RunRow};
 
 use super::state::Console;
 use super::view::evidence::Known;
@@ -38,6 +38,8 @@ impl Run {
     }
 }
 
+/// Signals of a case that a line in a list is made of.
+const BRIEF: u32 = 12;
 /// Runs of one case on a page.
 const RUNS: usize = 30;
 
@@ -60,10 +62,15 @@ impl Console {
         Ok(all)
     }
 
-    /// What signals alone tell about a case: enough for a line in a list.
-    pub(super) async fn brief(&self, case: CaseId, id: &RequestId) -> Result<Known, Problem> {
-        let signals = self.store().signals_of(case).await.map_err(failed(id))?;
-        Ok(Known::of(&signals, &[], self.now()))
+    /// What the newest signals alone tell about cases: enough for lines in a list, in one read.
+    pub(super) async fn briefs(
+        &self,
+        cases: impl IntoIterator<Item = CaseId>,
+        id: &RequestId,
+    ) -> Result<BTreeMap<CaseId, Known>, Problem> {
+        let cases: Vec<CaseId> = cases.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let signals = self.store().signals_of_cases(&cases, BRIEF).await.map_err(failed(id))?;
+        Ok(signals.into_iter().map(|(case, signals)| (case, Known::of(&signals, &[], self.now()))).collect())
     }
 
     /// Everything known about a task's person.
@@ -74,8 +81,36 @@ impl Console {
             let facts: Vec<RunFacts<'_>> = runs.iter().map(Run::facts).collect();
             return Ok(Known::of(&signals, &facts, self.now()));
         }
+        self.known_of_snapshot(task, 25, id).await
+    }
+
+    /// Open tasks by their case, one read for a whole page.
+    pub(super) async fn open_tasks(
+        &self,
+        cases: &[CaseRow],
+        id: &RequestId,
+    ) -> Result<BTreeMap<CaseId, Vec<Task>>, Problem> {
+        let cases: Vec<CaseId> = cases.iter().map(|case| case.id).collect();
+        self.store().open_tasks_of_cases(&cases).await.map_err(failed(id))
+    }
+
+    /// What is known of the people that a page of tasks is about.
+    pub(super) async fn briefs_of_tasks(&self, tasks: &[Task], id: &RequestId) -> Result<Vec<Known>, Problem> {
+        let by_case = self.briefs(tasks.iter().filter_map(|task| task.case), id).await?;
+        let mut all = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            all.push(match task.case {
+                Some(case) => by_case.get(&case).cloned().unwrap_or_default(),
+                None => self.known_of_snapshot(task, 1, id).await?,
+            });
+        }
+        Ok(all)
+    }
+
+    /// What the first signals of a task's snapshot tell.
+    async fn known_of_snapshot(&self, task: &Task, most: usize, id: &RequestId) -> Result<Known, Problem> {
         let mut signals = Vec::new();
-        for item in task.snapshot.items.iter().take(25) {
+        for item in task.snapshot.items.iter().take(most) {
             if let Ok(signal) = item.id.parse() {
                 signals.extend(self.store().signal(signal).await.map_err(failed(id))?);
             }
@@ -83,17 +118,12 @@ impl Console {
         Ok(Known::of(&signals, &[], self.now()))
     }
 
-    /// Open tasks by their case, one read for a whole list.
-    pub(super) async fn open_tasks(&self, id: &RequestId) -> Result<BTreeMap<CaseId, Vec<Task>>, Problem> {
-        let filter = Filter { open: true, ..Filter::default() };
-        let listed = self.store().tasks(&filter, &Page { after: None, limit: 500 }).await.map_err(failed(id))?;
-        let mut by_case = BTreeMap::<CaseId, Vec<Task>>::new();
-        for task in listed.items {
-            if let Some(case) = task.case {
-                by_case.entry(case).or_default().push(task);
-            }
-        }
-        Ok(by_case)
+    /// The tenant whose alert a held task about nobody is.
+    pub(super) async fn tenant_of(&self, task: &Task, id: &RequestId) -> Result<TenantName, Problem> {
+        let gone = || Problem::conflict("the signal of this task is gone: contain them by hand, then close it");
+        let signal = task.snapshot.items.first().and_then(|item| item.id.parse().ok()).ok_or_else(gone)?;
+        let row = self.store().signal(signal).await.map_err(failed(id))?.ok_or_else(gone)?;
+        row["signal"]["tenant"].as_str().and_then(|name| name.parse().ok()).ok_or_else(gone)
     }
 
     /// A task.

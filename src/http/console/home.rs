@@ -1,5 +1,7 @@
 //! `GET /console`: identities at risk.
 
+use std::collections::BTreeMap;
+
 use axum::Extension;
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -12,11 +14,13 @@ use super::view::evidence::Known;
 use super::view::home::{CaseLine, HomeFilter, HomePage, HomeView};
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
-use crate::store::{Filter, Page};
+use crate::store::{CaseRow, Filter, Page};
 
-/// Cases on a page, about; a search reads so many more pages until it has found as many.
-const ROWS: u32 = 25;
-const PAGES: usize = 8;
+/// Cases on a page.
+const ROWS: usize = 25;
+/// A filter looks through so many cases for one page, a search for text through fewer: it reads their signals.
+const FILTERED: (u32, usize) = (500, 8);
+const SEARCHED: (u32, usize) = (100, 10);
 
 pub(super) async fn home(
     Shared(console): Shared<Console>,
@@ -33,47 +37,74 @@ pub(super) async fn home(
         risk: asked.get("risk"),
         after: asked.get("after"),
     };
-    let (rows, next) = lines(&console, &filter, &asked, &id).await?;
+    let Found { rows, next, looked_at } = look(&console, &filter, &asked, &id).await?;
     let untouched = rows.is_empty() && !filter.is_set() && {
         let any = console.store().cases(&Filter::default(), &Page { after: None, limit: 1 }).await;
         any.map_err(failed(&id))?.items.is_empty()
     };
     let tenants: Vec<String> = console.configured().tenants.iter().map(|tenant| tenant.name.to_string()).collect();
-    let view = HomeView::of(filter, rows, next.as_deref(), &tenants, untouched);
+    let mut view = HomeView::of(filter, rows, next.as_deref(), &tenants, untouched);
+    view.looked_at = (next.is_some() && view.rows.len() < ROWS).then_some(looked_at);
     asked.show(&HomePage { shell: &shell, view: &view })
 }
 
-async fn lines(
-    console: &Console,
-    filter: &HomeFilter,
-    asked: &Asked,
-    id: &RequestId,
-) -> Result<(Vec<CaseLine>, Option<String>), Problem> {
+/// A page of cases.
+struct Found {
+    rows: Vec<CaseLine>,
+    /// Where the next page begins: after the last case that was looked at.
+    next: Option<String>,
+    looked_at: usize,
+}
+
+/// Looks from the cursor on for cases that fit, until the page is full or enough was looked at.
+async fn look(console: &Console, filter: &HomeFilter, asked: &Asked, id: &RequestId) -> Result<Found, Problem> {
     let wanted = Filter {
         open: !matches!(filter.state.as_str(), "closed" | "all"),
         object_id: filter.q.trim().parse().ok(),
-        case: None,
+        case: filter.q.trim().parse().ok(),
     };
-    let tasks = console.open_tasks(id).await?;
-    let (mut rows, mut page) = (Vec::new(), Page { after: asked.after(), limit: ROWS });
-    for _ in 0..PAGES {
+    let (limit, pages) = match (filter.q.is_empty(), filter.is_set()) {
+        (false, _) => SEARCHED,
+        (true, true) => FILTERED,
+        (true, false) => (ROWS as u32, 1),
+    };
+    let without_text = HomeFilter { q: String::new(), ..filter.clone() };
+    let (mut fitting, mut looked_at, mut page) = (Vec::new(), 0, Page { after: asked.after(), limit });
+    'pages: for _ in 0..pages {
         let listed = console.store().cases(&wanted, &page).await.map_err(failed(id))?;
-        for case in listed.items {
-            // What needs no signals is asked first.
-            let without_text = HomeFilter { q: String::new(), ..filter.clone() };
-            if !without_text.admits(&case, &Known::default()) {
+        let count = listed.items.len();
+        // What needs no signals is asked first.
+        let nothing = Known::default();
+        let mut kept: Vec<(usize, CaseRow)> = listed.items.into_iter().enumerate().collect();
+        let last = kept.last().map(|(_, case)| case.cursor());
+        kept.retain(|(_, case)| without_text.admits(case, &nothing));
+        let searched = !filter.q.is_empty();
+        let known =
+            if searched { console.briefs(kept.iter().map(|(_, case)| case.id), id).await? } else { BTreeMap::new() };
+        for (at, case) in kept {
+            if searched && !filter.admits(&case, known.get(&case.id).unwrap_or(&nothing)) {
                 continue;
             }
-            let known = console.brief(case.id, id).await?;
-            if filter.admits(&case, &known) {
-                let tasks = tasks.get(&case.id).map(Vec::as_slice).unwrap_or_default();
-                rows.push(CaseLine::of(&case, &known, tasks, console.now()));
+            let here = case.cursor();
+            fitting.push(case);
+            if fitting.len() == ROWS {
+                looked_at += at + 1;
+                page.after = (at + 1 < count || listed.next.is_some()).then_some(here);
+                break 'pages;
             }
         }
-        page.after = listed.next;
-        if page.after.is_none() || rows.len() >= ROWS as usize {
+        looked_at += count;
+        page.after = listed.next.and(last);
+        if page.after.is_none() {
             break;
         }
     }
-    Ok((rows, page.after))
+    let known = console.briefs(fitting.iter().map(|case| case.id), id).await?;
+    let tasks = console.open_tasks(&fitting, id).await?;
+    let (none, no_tasks) = (Known::default(), Vec::new());
+    let line = |case: &CaseRow| {
+        let tasks = tasks.get(&case.id).unwrap_or(&no_tasks);
+        CaseLine::of(case, known.get(&case.id).unwrap_or(&none), tasks, console.now())
+    };
+    Ok(Found { rows: fitting.iter().map(line).collect(), next: page.after, looked_at })
 }

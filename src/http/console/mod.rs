@@ -7,12 +7,15 @@ pub mod assets;
 pub mod view;
 
 mod answer;
+mod buried;
 mod case;
 mod deeds;
 mod feed;
 mod gather;
 mod home;
+mod orders;
 mod pages;
+mod playbooks;
 mod routes;
 mod settings;
 mod state;

@@ -1,7 +1,9 @@
-//! The pages that only show: buried, playbooks, audit, overview.
+//! The pages that only show: audit and overview.
+
+use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Path, State as Shared};
+use axum::extract::State as Shared;
 use axum::response::Response;
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -10,108 +12,17 @@ use super::answer::Asked;
 use super::gather::failed;
 use super::state::Console;
 use super::view::audit::{AuditPage, AuditView, Chain};
-use super::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
-use super::view::overview::{OverviewFacts, OverviewPage, OverviewView};
-use super::view::playbooks::{PlaybookCard, PlaybooksPage, PlaybooksView};
+use super::view::overview::{CountedFacts, OverviewFacts, OverviewPage, OverviewView, SourceFacts};
 use super::view::{Eye, Section};
-use crate::domain::BuriedId;
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
-use crate::store::{Filter, Page, RunRow};
+use crate::store::{Filter, Page};
+use crate::telemetry::Deliveries;
 
 /// Rows on a page.
 const ROWS: u32 = 50;
 /// Cases that the histogram is made of, at most.
 const MEASURED: u32 = 500;
-/// Cases looked through for the last runs of a playbook.
-const RECENT: u32 = 30;
-
-/// What was set aside.
-pub(super) async fn buried(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    asked: Asked,
-) -> Result<Response, Problem> {
-    let shell = console.shell(Section::Buried, &who, &id).await?;
-    let open = asked.get("show") != "all";
-    let filter = Filter { open, ..Filter::default() };
-    let page = Page { after: asked.after(), limit: ROWS };
-    let listed = console.store().buried_list(&filter, &page).await.map_err(failed(&id))?;
-    let rows = listed.items.iter().map(|row| BuriedLine::of(row, console.now())).collect();
-    let view = BuriedView::of(rows, open, listed.next.as_deref(), &asked.get("after"), false);
-    asked.show(&BuriedPage { shell: &shell, view: &view })
-}
-
-/// One of them.
-pub(super) async fn buried_one(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    Path(row): Path<String>,
-    asked: Asked,
-) -> Result<Response, Problem> {
-    let none = || Problem::not_found("nothing is buried under this id");
-    let row: BuriedId = row.parse().map_err(|_| none())?;
-    let row = console.store().buried(row).await.map_err(failed(&id))?.ok_or_else(none)?;
-    let shell = console.shell(Section::Buried, &who, &id).await?;
-    // Replay and drop are the command line's: the page says how.
-    let view = BuriedView::one(BuriedDetail::of(&row, console.now()), false);
-    asked.show(&BuriedPage { shell: &shell, view: &view })
-}
-
-/// The playbooks of this process.
-pub(super) async fn playbooks(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    asked: Asked,
-) -> Result<Response, Problem> {
-    let shell = console.shell(Section::Playbooks, &who, &id).await?;
-    let (catalog, problems) = console.engine().playbooks();
-    let names = console.names(&id).await?;
-    let eye = Eye { now: console.now(), me: None, names: &names };
-    let card = |entry: &std::sync::Arc<crate::playbook::catalog::Entry>| {
-        PlaybookCard::of(&entry.plan, &entry.pinned.hash, None, &[], eye)
-    };
-    let mut view = PlaybooksView { rows: catalog.entries().iter().map(card).collect(), ..PlaybooksView::default() };
-    if !problems.is_empty() {
-        let text: Vec<String> = problems.iter().map(|file| file.render(false)).collect();
-        view = view.broken(&text.join("\n"));
-    }
-    asked.show(&PlaybooksPage { shell: &shell, view: &view })
-}
-
-/// One playbook.
-pub(super) async fn playbook(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    Path(name): Path<String>,
-    asked: Asked,
-) -> Result<Response, Problem> {
-    let (catalog, _) = console.engine().playbooks();
-    let entry = catalog.get(&name).ok_or_else(|| Problem::not_found("no playbook has this name here"))?;
-    let shell = console.shell(Section::Playbooks, &who, &id).await?;
-    let names = console.names(&id).await?;
-    let runs = last_runs(&console, &entry.plan.name, &id).await?;
-    let eye = Eye { now: console.now(), me: None, names: &names };
-    let one = PlaybookCard::of(&entry.plan, &entry.pinned.hash, None, &runs, eye);
-    let view = PlaybooksView { one: Some(one), ..PlaybooksView::default() };
-    asked.show(&PlaybooksPage { shell: &shell, view: &view })
-}
-
-async fn last_runs(console: &Console, name: &str, id: &RequestId) -> Result<Vec<RunRow>, Problem> {
-    let cases = console.store().cases(&Filter::default(), &Page { after: None, limit: RECENT }).await;
-    let mut runs = Vec::new();
-    for case in cases.map_err(failed(id))?.items {
-        let of_case = console.store().runs_of(case.id).await.map_err(failed(id))?;
-        runs.extend(of_case.into_iter().map(|(row, _)| row).filter(|row| row.playbook == name));
-    }
-    runs.sort_by_key(|run| std::cmp::Reverse(run.opened_at));
-    runs.truncate(20);
-    Ok(runs)
-}
 
 /// The audit trail.
 pub(super) async fn audit(
@@ -122,14 +33,17 @@ pub(super) async fn audit(
 ) -> Result<Response, Problem> {
     let shell = console.shell(Section::Audit, &who, &id).await?;
     let page = Page { after: asked.after(), limit: ROWS };
-    let listed = console.store().audit(&page).await.map_err(failed(&id))?;
-    let last = match asked.after() {
-        None => listed.items.first().map(|(seq, _)| *seq),
-        Some(_) => {
-            let newest = console.store().audit(&Page { after: None, limit: 1 }).await.map_err(failed(&id))?;
-            newest.items.first().map(|(seq, _)| *seq)
-        }
+    let case = match asked.get("case").as_str() {
+        "" => None,
+        case => Some(case.parse().map_err(|_| Problem::not_found("there is no case with this id"))?),
     };
+    let listed = match case {
+        Some(case) => console.store().audit_of(case, &page).await,
+        None => console.store().audit(&page).await,
+    };
+    let listed = listed.map_err(failed(&id))?;
+    let newest = console.store().audit(&Page { after: None, limit: 1 }).await.map_err(failed(&id))?;
+    let last = newest.items.first().map(|(seq, _)| *seq);
     let tip = console.store().setting("audit:tip").await.map_err(failed(&id))?;
     let chain = Chain {
         to: tip.as_ref().and_then(|tip| tip.get("position")).and_then(Value::as_u64),
@@ -138,7 +52,7 @@ pub(super) async fn audit(
     };
     let names = console.names(&id).await?;
     let eye = Eye { now: console.now(), me: None, names: &names };
-    let view = AuditView::of(&listed.items, chain, listed.next.as_deref(), &asked.get("after"), eye);
+    let view = AuditView::of(&listed.items, chain, (listed.next.as_deref(), &asked.get("after")), case, eye);
     asked.show(&AuditPage { shell: &shell, view: &view })
 }
 
@@ -169,9 +83,66 @@ pub(super) async fn overview(
         figures: console.figures(&id).await?,
         revokes: revokes.collect(),
         lags: recent.iter().filter_map(activity).collect(),
+        counted: Some(counted(&console)),
         ..OverviewFacts::default()
     };
-    let mut view = OverviewView::of(&facts, now);
-    view.measured = false;
-    asked.show(&OverviewPage { shell: &shell, view: &view })
+    asked.show(&OverviewPage { shell: &shell, view: &OverviewView::of(&facts, now) })
+}
+
+/// What this process counted, as far as it is its work.
+fn counted(console: &Console) -> CountedFacts {
+    let (now, telemetry, configured) = (console.now(), console.telemetry(), console.configured());
+    let ago =
+        |ago: Duration| SignedDuration::try_from(ago).ok().and_then(|ago| now.checked_sub(ago).ok()).unwrap_or(now);
+    let (calls, throttled) = telemetry.throttling();
+    let lines = throttled.iter().map(|one| (one.operation.to_owned(), one.calls, ago(one.last))).collect();
+    CountedFacts {
+        since: ago(telemetry.counting_for()),
+        sources: configured.receives.then(|| sources(console, &ago)),
+        calls: configured.works.then_some((calls, lines)),
+    }
+}
+
+/// Configured sources, what came to none of them, and collections that are polled here.
+fn sources(console: &Console, ago: &dyn Fn(Duration) -> jiff::Timestamp) -> Vec<SourceFacts> {
+    let mut counts = console.telemetry().deliveries();
+    let told = |facts: SourceFacts, found: Option<Deliveries>| {
+        let found = found.unwrap_or_default();
+        let newest_was_refused = match (found.turned_away, found.heard) {
+            (Some((refused, why)), heard) if why != "replay" => {
+                heard.is_none_or(|heard| refused < heard).then_some(why)
+            }
+            _ => None,
+        };
+        SourceFacts {
+            last: found.heard.map(ago),
+            accepted: found.accepted,
+            refused: found.refused.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
+            problem: newest_was_refused
+                .map(|why| format!("the newest delivery was refused: {}", why.replace('_', " "))),
+            ..facts
+        }
+    };
+    let mut all: Vec<SourceFacts> = Vec::new();
+    for source in &console.configured().sources {
+        let (name, kind, tenant) = (source.name.clone(), source.kind.clone(), source.tenant.clone());
+        let found = counts.remove(&name);
+        all.push(told(SourceFacts { name, kind, tenant, ..SourceFacts::default() }, found));
+    }
+    for (name, found) in counts {
+        let facts = SourceFacts { name, kind: "no such source".into(), ..SourceFacts::default() };
+        all.push(SourceFacts { problem: None, ..told(facts, Some(found)) });
+    }
+    for poll in console.telemetry().polls() {
+        all.push(SourceFacts {
+            name: poll.collection.to_owned(),
+            kind: "polled".into(),
+            tenant: poll.tenant,
+            last: poll.heard.map(ago),
+            accepted: poll.succeeded,
+            refused: if poll.failed > 0 { vec![("failed".into(), poll.failed)] } else { Vec::new() },
+            problem: poll.failing.then(|| "the last read failed; it is tried again".to_owned()),
+        });
+    }
+    all
 }

@@ -9,7 +9,7 @@ use axum::routing::get;
 use super::answer::{nothing, pretty};
 use super::state::Console;
 use super::view::paths;
-use super::{assets, case, deeds, feed, home, pages, settings, tasks};
+use super::{assets, buried, case, deeds, feed, home, orders, pages, playbooks, settings, tasks};
 use crate::domain::task::Role;
 use crate::http::sign_in::{self, Access, Routes};
 
@@ -17,23 +17,26 @@ use crate::http::sign_in::{self, Access, Routes};
 pub fn routes(console: &Console) -> Routes {
     let (g, p) = (|| Method::GET, || Method::POST);
     let viewer = Access::Role(Role::Viewer);
-    let approver = Access::Role(Role::Approver);
+    let (analyst, approver) = (Access::Role(Role::Analyst), Access::Role(Role::Approver));
     let s = || console.clone();
     sign_in::routes(console.sign_in())
         .route(g(), paths::HOME, viewer, home::home, s())
         .route(g(), paths::TASKS, viewer, tasks::list, s())
         .route(g(), "/console/tasks/{id}", viewer, tasks::one, s())
         .route(g(), "/console/cases/{id}", viewer, case::one, s())
-        .route(g(), paths::BURIED, viewer, pages::buried, s())
-        .route(g(), "/console/buried/{id}", viewer, pages::buried_one, s())
-        .route(g(), paths::PLAYBOOKS, viewer, pages::playbooks, s())
-        .route(g(), "/console/playbooks/{name}", viewer, pages::playbook, s())
+        .route(g(), paths::BURIED, viewer, buried::list, s())
+        .route(g(), "/console/buried/{id}", viewer, buried::one, s())
+        .route(g(), paths::PLAYBOOKS, viewer, playbooks::list, s())
+        .route(g(), "/console/playbooks/{name}", viewer, playbooks::one, s())
         .route(g(), paths::AUDIT, viewer, pages::audit, s())
         .route(g(), paths::OVERVIEW, viewer, pages::overview, s())
         .route(g(), paths::SETTINGS, viewer, settings::show, s())
         .route(g(), paths::EVENTS, viewer, feed::events, s())
         .route(p(), paths::PAUSE, approver, settings::pause, s())
         .route(p(), paths::RESUME, approver, settings::resume, s())
+        .route(p(), "/console/cases/{id}/orders", analyst, orders::order, s())
+        .route(p(), "/console/tasks/{id}/person", approver, deeds::named, s())
+        .route(p(), "/console/buried/{id}/settle", approver, buried::settle, s())
         .route(p(), paths::BULK, approver, deeds::scriptless, s())
         .route(p(), "/console/tasks/{id}/decision", approver, deeds::scriptless, s())
         .route(p(), "/console/tasks/{id}/done", approver, deeds::done, s())

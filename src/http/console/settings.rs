@@ -62,16 +62,7 @@ pub(super) async fn show(
 }
 
 fn source(source: &super::state::SourceFacts) -> Source {
-    Source {
-        name: source.name.clone(),
-        kind: source.kind.clone(),
-        tenant: source.tenant.clone(),
-        last: None,
-        accepted: 0,
-        refused: 0,
-        silent: false,
-        problem: None,
-    }
+    Source { name: source.name.clone(), kind: source.kind.clone(), tenant: source.tenant.clone(), ..Source::default() }
 }
 
 async fn passkeys(console: &Console, who: &SignedIn, id: &RequestId) -> Result<Vec<PasskeyLine>, Problem> {
@@ -88,6 +79,7 @@ async fn reviewers(console: &Console, id: &RequestId) -> Result<Vec<ReviewerLine
     let mut lines = Vec::new();
     for account in console.store().reviewers().await.map_err(failed(id))?.into_iter().take(REVIEWERS) {
         let keys = console.store().credentials_of(&account.id).await.map_err(failed(id))?;
+        let signed_in = console.store().last_sign_in(&account.id).await.map_err(failed(id))?;
         let live = keys.iter().filter(|one| one.disabled_at.is_none()).count();
         let facts = ReviewerFacts {
             id: account.id.to_string(),
@@ -96,7 +88,7 @@ async fn reviewers(console: &Console, id: &RequestId) -> Result<Vec<ReviewerLine
             groups: account.groups.clone(),
             linked: account.linked.iter().map(|linked| linked.object_id.to_string()).collect(),
             passkeys: u32::try_from(live).unwrap_or(u32::MAX),
-            last_seen: keys.iter().filter_map(|one| one.used_at).max(),
+            last_seen: keys.iter().filter_map(|one| one.used_at).chain(signed_in).max(),
             disabled: account.disabled_at.is_some(),
         };
         lines.push(ReviewerLine::of(&facts, console.now()));

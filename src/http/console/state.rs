@@ -14,6 +14,7 @@ use super::view::{Names, Section, Shell};
 use crate::domain::task::{Reviewer, Role};
 use crate::domain::{TenantName, run::Mode};
 use crate::engine::Engine;
+use crate::http::buried::Reader;
 use crate::http::pause::{PAUSE, Pause};
 use crate::http::sign_in::{SignIn, SignedIn};
 use crate::http::{Limits, Problem, RequestId};
@@ -51,8 +52,14 @@ pub struct Configured {
     pub break_glass_group: Option<String>,
     /// In words.
     pub blast_radius: Option<String>,
+    /// Names of the approval policies.
+    pub policies: Vec<String>,
     /// The simulated tenant.
     pub demo: bool,
+    /// Deliveries come in through this process too: its counts of them say something.
+    pub receives: bool,
+    /// This process calls Microsoft itself.
+    pub works: bool,
 }
 
 /// What the app hands over.
@@ -65,6 +72,8 @@ pub struct Parts {
     pub telemetry: Telemetry,
     pub limits: Limits,
     pub configured: Configured,
+    /// What was set aside is read again with it.
+    pub reader: Reader,
     /// Streams of events end with it.
     pub stop: CancellationToken,
 }
@@ -119,6 +128,10 @@ impl Console {
 
     pub(super) fn configured(&self) -> &Configured {
         &self.0.parts.configured
+    }
+
+    pub(super) fn reader(&self) -> &Reader {
+        &self.0.parts.reader
     }
 
     pub(super) fn telemetry(&self) -> &Telemetry {

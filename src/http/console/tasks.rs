@@ -1,8 +1,5 @@
 //! `GET /console/tasks`, `GET /console/tasks/{id}`: what waits for a human.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use axum::Extension;
 use axum::extract::{Path, State as Shared};
 use axum::response::Response;
@@ -13,6 +10,7 @@ use super::state::Console;
 use super::view::task::{TaskPage, TaskView};
 use super::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
 use super::view::{Eye, Section};
+use crate::domain::task::Order;
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 use crate::store::{Filter, Page};
@@ -29,24 +27,16 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let shell = console.shell(Section::Tasks, &who, &id).await?;
     let shown = if asked.get("show") == "all" { Shown::All } else { Shown::Open };
-    let filter = Filter { open: shown == Shown::Open, ..Filter::default() };
     let page = Page { after: asked.after(), limit: ROWS };
-    let listed = console.store().tasks(&filter, &page).await.map_err(failed(&id))?;
+    let listed = match shown {
+        Shown::Open => console.store().tasks_by_urgency(&page).await,
+        Shown::All => console.store().tasks(&Filter::default(), &page).await,
+    };
+    let listed = listed.map_err(failed(&id))?;
     let (me, names) = (console.me(&who, &id).await?, console.names(&id).await?);
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
-    let (mut rows, mut known) = (Vec::new(), BTreeMap::new());
-    for task in &listed.items {
-        let about = match task.case {
-            Some(case) => {
-                if let Entry::Vacant(place) = known.entry(case) {
-                    place.insert(console.brief(case, &id).await?);
-                }
-                known.get(&case).cloned().unwrap_or_default()
-            }
-            None => console.known(task, &id).await?,
-        };
-        rows.push(TaskLine::of(task, &about, eye));
-    }
+    let known = console.briefs_of_tasks(&listed.items, &id).await?;
+    let rows = listed.items.iter().zip(&known).map(|(task, known)| TaskLine::of(task, known, eye)).collect();
     let view = TasksView::of(rows, shown, listed.next.as_deref(), &asked.get("after"));
     asked.show(&TasksPage { shell: &shell, view: &view })
 }
@@ -65,9 +55,10 @@ pub(super) async fn one(
     let known = console.known(&task, &id).await?;
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
     let mut view = TaskView::of(&task, known, None, eye);
-    // Naming the person of a held task starts nothing yet, and neither can another reset be asked for: no such buttons.
-    view.choices.name = false;
-    if let Some(reveal) = &mut view.reveal {
+    if let (Some(reveal), Some(case)) = (&mut view.reveal, task.case)
+        && reveal.reissue.is_some()
+        && !console.offers(case, false, &id).await?.contains(&Order::Reset)
+    {
         reveal.reissue = None;
     }
     asked.show(&TaskPage { shell: &shell, view: &view })

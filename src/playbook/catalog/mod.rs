@@ -30,6 +30,8 @@ pub use shipped::SHIPPED;
 pub struct Entry {
     /// Where it was read from.
     pub file: String,
+    /// As it was written.
+    pub text: String,
     pub plan: Plan,
     pub pinned: Pinned,
     /// `on.when`, compiled.
@@ -66,6 +68,7 @@ impl Choice {
 pub struct Catalog {
     entries: Vec<Arc<Entry>>,
     set_hash: String,
+    shipped: bool,
 }
 
 impl Catalog {
@@ -84,7 +87,7 @@ impl Catalog {
     pub fn shipped(vocab: &dyn Vocabulary) -> Result<Self, Vec<Diagnostics>> {
         let sources: Vec<Source> =
             SHIPPED.iter().map(|(file, text)| Source { file: (*file).into(), text: (*text).into() }).collect();
-        Self::of(&sources, vocab)
+        Ok(Self { shipped: true, ..Self::of(&sources, vocab)? })
     }
 
     /// The playbooks of these texts.
@@ -111,7 +114,7 @@ impl Catalog {
             return Err(wrong);
         }
         entries.sort_by(|a, b| (a.plan.signals.len(), &a.plan.name).cmp(&(b.plan.signals.len(), &b.plan.name)));
-        Ok(Self { set_hash: set_hash(&entries), entries: entries.into_iter().map(Arc::new).collect() })
+        Ok(Self { set_hash: set_hash(&entries), entries: entries.into_iter().map(Arc::new).collect(), shipped: false })
     }
 
     /// The playbook for a signal.
@@ -157,6 +160,11 @@ impl Catalog {
         &self.entries
     }
 
+    /// The set that came with this build, because no folder is configured.
+    pub fn is_shipped(&self) -> bool {
+        self.shipped
+    }
+
     /// One hash for the whole set: workers compare it.
     pub fn set_hash(&self) -> &str {
         &self.set_hash
@@ -168,7 +176,7 @@ fn entry(source: &Source, vocab: &dyn Vocabulary) -> Result<Entry, Diagnostics> 
     let when = plan.when.as_deref().map(Condition::compile).transpose().map_err(|error| {
         Diagnostics::new(vec![Diagnostic::of_file(&source.file, format!("on.when: {error}"), None)])
     })?;
-    Ok(Entry { file: source.file.clone(), pinned: pin(&plan), plan, when })
+    Ok(Entry { file: source.file.clone(), text: source.text.clone(), pinned: pin(&plan), plan, when })
 }
 
 fn set_hash(entries: &[Entry]) -> String {

@@ -109,9 +109,9 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
             state = excluded.state, doc = excluded.doc"
         }
         Name::PutRun => {
-            "INSERT INTO runs (id, case_id, opened_at, closed_at, doc) VALUES ($1, $2, $3, $4, $5) \
+            "INSERT INTO runs (id, case_id, opened_at, closed_at, doc, playbook) VALUES ($1, $2, $3, $4, $5, $6) \
             ON CONFLICT (id) DO UPDATE SET case_id = excluded.case_id, opened_at = excluded.opened_at, \
-            closed_at = excluded.closed_at, doc = excluded.doc"
+            closed_at = excluded.closed_at, doc = excluded.doc, playbook = excluded.playbook"
         }
         Name::Append => {
             "INSERT INTO journal (run, seq, doc) SELECT $1::text, $2::bigint, $3::text \
@@ -123,8 +123,9 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
             intended_at = excluded.intended_at, doc = excluded.doc"
         }
         Name::PutTask => {
-            "INSERT INTO tasks (id, revision, kind, open, tenant, object_id, case_id, created_at, doc) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, \
+            "INSERT INTO tasks (id, revision, kind, open, tenant, object_id, case_id, created_at, doc, \
+            urgency) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
+            revision = excluded.revision, urgency = excluded.urgency, \
             kind = excluded.kind, open = excluded.open, tenant = excluded.tenant, object_id = excluded.object_id, \
             case_id = excluded.case_id, created_at = excluded.created_at, doc = excluded.doc \
             WHERE excluded.revision > tasks.revision"
@@ -204,7 +205,7 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
             "INSERT INTO buried (id, at, state, doc, content) SELECT $2, $4, 'buried', $3, to_json(doc)::text \
             FROM waiting WHERE signal = $1 ON CONFLICT (id) DO NOTHING"
         }
-        Name::Audit => "INSERT INTO audit (doc) VALUES ($1)",
+        Name::Audit => "INSERT INTO audit (doc, case_id) VALUES ($1, $2)",
         Name::CountRevocation => {
             "INSERT INTO revocations (tenant, object_id, at) VALUES ($1, $2, $3) \
             ON CONFLICT (tenant, object_id) DO UPDATE SET at = greatest(revocations.at, excluded.at)"
@@ -327,6 +328,9 @@ statements! {
     SIGNAL = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals WHERE id = $1";
     SIGNALS_OF_CASE = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals \
         WHERE case_id = $1 ORDER BY received_at, id";
+    NEWEST_SIGNALS_OF_CASES = "SELECT s.id, s.tenant, s.object_id, s.first_of_content, s.outcome, s.doc, c.id \
+        FROM unnest($1::text[]) AS c(id) CROSS JOIN LATERAL (SELECT * FROM signals WHERE case_id = c.id \
+        ORDER BY received_at DESC, id DESC LIMIT $2) AS s";
 
     // People. Everything of the open case in one round trip.
     PLAN = "SELECT doc FROM plans WHERE hash = $1";
@@ -355,6 +359,8 @@ statements! {
         AND (NOT $5::boolean OR closed_at IS NULL) ORDER BY opened_at DESC, id DESC LIMIT $3";
     RUN = "SELECT id, doc FROM runs WHERE id = $1";
     JOURNAL = "SELECT run, doc FROM journal WHERE run = $1 ORDER BY seq";
+    RUNS_OF_PLAYBOOK = "SELECT id, doc FROM runs WHERE playbook = $1 ORDER BY opened_at DESC, id DESC LIMIT $2";
+    NEWEST_OPEN_RUNS = "SELECT id, doc FROM runs WHERE closed_at IS NULL ORDER BY id DESC LIMIT $1";
     RUNS_OF_CASE = "SELECT id, doc FROM runs WHERE case_id = $1 ORDER BY opened_at, id";
     JOURNALS_OF_CASE = "SELECT j.run, j.doc FROM runs r JOIN journal j ON j.run = r.id WHERE r.case_id = $1 \
         ORDER BY j.run, j.seq";
@@ -366,6 +372,10 @@ statements! {
         ORDER BY created_at DESC, id DESC LIMIT $3";
     TASKS_OPEN = "SELECT created_at, id, doc FROM tasks WHERE open \
         AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3";
+    OPEN_TASKS_OF_CASES = "SELECT created_at, id, doc FROM tasks WHERE open AND case_id = ANY ($1::text[]) \
+        ORDER BY created_at, id LIMIT $2";
+    TASKS_BY_URGENCY = "SELECT urgency, id, doc FROM tasks WHERE open AND (urgency, id) > ($1, $2) \
+        ORDER BY urgency, id LIMIT $3";
     TASKS_OF_PERSON = "SELECT created_at, id, doc FROM tasks WHERE (created_at, id) < ($1, $2) \
         AND object_id = $4 AND (NOT $5::boolean OR open) ORDER BY created_at DESC, id DESC LIMIT $3";
     TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks WHERE (created_at, id) < ($1, $2) \
@@ -386,6 +396,7 @@ statements! {
         (SELECT id FROM audit WHERE seq IS NULL ORDER BY id LIMIT $1) AS found) AS fresh WHERE audit.id = fresh.id";
     AUDIT_LEFT = "SELECT 1 FROM audit WHERE seq IS NULL LIMIT 1";
     AUDIT_IN_ORDER = "SELECT seq, doc FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
+    AUDITED_OF_CASE = "SELECT seq, doc FROM audit WHERE case_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
     AUDITED = "SELECT seq, doc FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
     SETTING = "SELECT key, doc FROM settings WHERE key = $1";
     STAMP = "SELECT coalesce(hashtextextended(string_agg(key || ' ' || doc, chr(10) ORDER BY key), 0), 0) FROM settings \
@@ -407,6 +418,7 @@ statements! {
         FROM credentials WHERE reviewer = $1 ORDER BY created_at, id";
     SESSION = "SELECT s.used_at, s.doc, r.id, r.disabled_at, r.doc FROM sessions s JOIN reviewers r ON r.id = s.reviewer \
         WHERE s.hash = $1 AND s.ended_at IS NULL AND r.disabled_at IS NULL";
+    LAST_SIGN_IN = "SELECT created_at FROM sessions WHERE reviewer = $1 ORDER BY created_at DESC LIMIT 1";
     CHALLENGE = "SELECT id, used_at, doc FROM challenges WHERE id = $1";
     PROOFS_OF = "SELECT challenge, doc FROM proofs WHERE task = $1 ORDER BY at, challenge";
 

@@ -59,7 +59,7 @@ fn challenge(row: &Row<'_>) -> Result<Challenge, Error> {
 }
 
 impl Sqlite {
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {

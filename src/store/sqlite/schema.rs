@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0001_first.sql"),
     include_str!("../migrations/sqlite/0002_workers.sql"),
     include_str!("../migrations/sqlite/0003_reviewers.sql"),
+    include_str!("../migrations/sqlite/0004_pages.sql"),
 ];
 
 /// How long a statement waits for another process's short transaction.
@@ -209,7 +210,7 @@ mod tests {
         let error = migrate(Path::new("oust.db"), &mut conn).expect_err("newer");
         assert_eq!(
             error.to_string(),
-            "oust.db has schema 99, this oust knows up to 3; run the newer oust that wrote it"
+            "oust.db has schema 99, this oust knows up to 4; run the newer oust that wrote it"
         );
     }
 

@@ -70,6 +70,8 @@ statements! {
     SIGNAL = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals WHERE id = ?1";
     SIGNALS_OF_CASE = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals \
         WHERE case_id = ?1 ORDER BY received_at, id";
+    NEWEST_SIGNALS_OF_CASE = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals \
+        WHERE case_id = ?1 ORDER BY received_at DESC, id DESC LIMIT ?2";
 
     // Signals laid before another worker; browsers.
     FORWARD = "INSERT INTO forwarded (signal, tenant, object_id, received_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
@@ -110,10 +112,12 @@ statements! {
         AND (?5 = 0 OR closed_at IS NULL) ORDER BY opened_at DESC, id DESC LIMIT ?3";
 
     // Runs, journals, effects.
-    PUT_RUN = "INSERT INTO runs (id, case_id, opened_at, closed_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
+    PUT_RUN = "INSERT INTO runs (id, case_id, opened_at, closed_at, doc, playbook) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
         ON CONFLICT (id) DO UPDATE SET case_id = excluded.case_id, opened_at = excluded.opened_at, \
-        closed_at = excluded.closed_at, doc = excluded.doc";
+        closed_at = excluded.closed_at, doc = excluded.doc, playbook = excluded.playbook";
     RUN = "SELECT id, doc FROM runs WHERE id = ?1";
+    RUNS_OF_PLAYBOOK = "SELECT id, doc FROM runs WHERE playbook = ?1 ORDER BY opened_at DESC, id DESC LIMIT ?2";
+    OPEN_RUNS = "SELECT id, doc FROM runs INDEXED BY runs_open WHERE closed_at IS NULL ORDER BY id DESC LIMIT ?1";
     RUNS_OF_CASE = "SELECT id, doc FROM runs WHERE case_id = ?1 ORDER BY opened_at, id";
     APPEND = "INSERT INTO journal (run, seq, doc) SELECT ?1, ?2, ?3 \
         WHERE ?2 = 1 + coalesce((SELECT max(seq) FROM journal WHERE run = ?1), 0)";
@@ -124,8 +128,9 @@ statements! {
     EFFECTS_OF_RUN = "SELECT key, doc FROM effects WHERE run = ?1 ORDER BY intended_at, key";
 
     // Tasks and what they reveal.
-    PUT_TASK = "INSERT INTO tasks (id, revision, kind, open, tenant, object_id, case_id, created_at, doc) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, \
+    PUT_TASK = "INSERT INTO tasks (id, revision, kind, open, tenant, object_id, case_id, created_at, doc, \
+        urgency) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \
+        revision = excluded.revision, urgency = excluded.urgency, \
         kind = excluded.kind, open = excluded.open, tenant = excluded.tenant, object_id = excluded.object_id, \
         case_id = excluded.case_id, created_at = excluded.created_at, doc = excluded.doc \
         WHERE excluded.revision > tasks.revision";
@@ -134,6 +139,8 @@ statements! {
         ORDER BY created_at DESC, id DESC LIMIT ?3";
     TASKS_OPEN = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_open_time WHERE open = 1 \
         AND (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT ?3";
+    TASKS_BY_URGENCY = "SELECT urgency, id, doc FROM tasks INDEXED BY tasks_open_urgency WHERE open = 1 \
+        AND (urgency, id) > (?1, ?2) ORDER BY urgency, id LIMIT ?3";
     TASKS_OF_PERSON = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_person WHERE (created_at, id) < (?1, ?2) \
         AND object_id = ?4 AND (?5 = 0 OR open = 1) ORDER BY created_at DESC, id DESC LIMIT ?3";
     TASKS_OF_CASE = "SELECT created_at, id, doc FROM tasks INDEXED BY tasks_case WHERE (created_at, id) < (?1, ?2) \
@@ -157,7 +164,9 @@ statements! {
         AND (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
 
     // Audit, guards, settings, tokens.
-    AUDIT = "INSERT INTO audit (doc) VALUES (?1)";
+    AUDIT = "INSERT INTO audit (doc, case_id) VALUES (?1, ?2)";
+    AUDITED_OF_CASE = "SELECT seq, doc FROM audit INDEXED BY audit_case WHERE case_id = ?1 AND seq < ?2 \
+        ORDER BY seq DESC LIMIT ?3";
     AUDIT_IN_ORDER = "SELECT seq, doc FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     AUDITED = "SELECT seq, doc FROM audit WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
     COUNT_REVOCATION = "INSERT INTO revocations (tenant, object_id, at) VALUES (?1, ?2, ?3) \
@@ -217,6 +226,7 @@ statements! {
         ORDER BY created_at LIMIT 100)";
     SESSION = "SELECT s.used_at, s.doc, r.id, r.disabled_at, r.doc FROM sessions s JOIN reviewers r ON r.id = s.reviewer \
         WHERE s.hash = ?1 AND s.ended_at IS NULL AND r.disabled_at IS NULL";
+    LAST_SIGN_IN = "SELECT created_at FROM sessions WHERE reviewer = ?1 ORDER BY created_at DESC LIMIT 1";
     PUT_CHALLENGE = "INSERT INTO challenges (id, expires_at, doc) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     USE_CHALLENGE = "UPDATE challenges SET used_at = ?2 WHERE id = ?1 AND used_at IS NULL AND expires_at > ?2";
     PRUNE_CHALLENGES = "DELETE FROM challenges WHERE rowid IN (SELECT rowid FROM challenges WHERE expires_at < ?1 \

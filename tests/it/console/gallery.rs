@@ -1,7 +1,7 @@
 //! Every page in every state.
 
 use jiff::{SignedDuration, Timestamp};
-use oust::domain::task::{Changed, Forbidden, Kind, Progress, Refused, Role, State, Task, Verdict};
+use oust::domain::task::{Changed, Forbidden, Kind, Order, Progress, Refused, Role, State, Task, Verdict};
 use oust::domain::{BuriedId, DeliveryId};
 use oust::http::console::view::audit::{AuditPage, AuditView, Chain};
 use oust::http::console::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
@@ -9,8 +9,8 @@ use oust::http::console::view::case::{CasePage, CaseView};
 use oust::http::console::view::error::{ErrorPage, ErrorView};
 use oust::http::console::view::evidence::Known;
 use oust::http::console::view::home::{CaseLine, HomeFilter, HomePage, HomeView};
-use oust::http::console::view::overview::{OverviewFacts, OverviewPage, OverviewView, SourceFacts};
-use oust::http::console::view::playbooks::{PlaybookCard, PlaybooksPage, PlaybooksView};
+use oust::http::console::view::overview::{CountedFacts, OverviewFacts, OverviewPage, OverviewView, SourceFacts};
+use oust::http::console::view::playbooks::{Differing, PlaybookCard, PlaybooksPage, PlaybooksView, Written};
 use oust::http::console::view::settings::{
     PasskeyLine, ReviewerFacts, ReviewerLine, SettingsPage, SettingsView, TenantLine,
 };
@@ -301,10 +301,23 @@ fn push_case(
         &signals(upn.1, upn.0),
         &[sample::facts(&run, &journal, Some(&plan))],
         &[reset(1)],
-        &sample::audit(),
+        (&sample::audit(), &offers(run.id)),
         eye(Some(&me), &names),
     );
     shots.push(shot(name, &CasePage { shell: &shell(Section::Home), view: &view }));
+}
+
+fn offers(run: oust::domain::RunId) -> Vec<Order> {
+    let step = oust::domain::plan::StepId("reset_password".into());
+    vec![
+        Order::Revoke,
+        Order::Reset,
+        Order::ConfirmCompromised,
+        Order::DismissRisk,
+        Order::Skip { run, step },
+        Order::Cancel { run },
+        Order::Close,
+    ]
 }
 
 fn cases(shots: &mut Vec<Shot>) {
@@ -363,9 +376,9 @@ fn lists(shots: &mut Vec<Shot>) {
     let eye = eye(None, &names);
     let chain =
         Chain { to: Some(1040), last: 1044, checkpoint: Some(now()), lag: Some(SignedDuration::from_millis(800)) };
-    let view = AuditView::of(&sample::audit(), chain, Some("x"), "y", eye);
+    let view = AuditView::of(&sample::audit(), chain, (Some("x"), "y"), None, eye);
     shots.push(shot("audit", &AuditPage { shell: &shell(Section::Audit), view: &view }));
-    let empty = AuditView::of(&[], Chain::default(), None, "", eye);
+    let empty = AuditView::of(&[], Chain::default(), (None, ""), None, eye);
     shots.push(shot("audit-empty", &AuditPage { shell: &shell(Section::Audit), view: &empty }));
 
     let plan = sample::plan();
@@ -374,32 +387,33 @@ fn lists(shots: &mut Vec<Shot>) {
     let rows = PlaybooksView { rows: vec![card(None), card(None)], ..PlaybooksView::default() };
     shots.push(shot("playbooks", &PlaybooksPage { shell: &shell(Section::Playbooks), view: &rows }));
     let one = PlaybooksView {
-        one: Some(card(Some("name: impossible-travel\nversion: 1\n# <b>\n"))),
+        one: Some(card(Some(Written::Folder {
+            file: "/etc/oust/playbooks/impossible-travel.yaml",
+            text: "name: impossible-travel\nversion: 1\n# <b>\u{202E}\n  - do: revoke_sessions\n",
+        }))),
         ..PlaybooksView::default()
     };
     shots.push(shot("playbook", &PlaybooksPage { shell: &shell(Section::Playbooks), view: &one }));
     let broken =
-        PlaybooksView { differing: vec!["worker b has 4 playbooks, this one 5".into()], ..PlaybooksView::default() };
+        PlaybooksView { differing: vec![Differing::of("<b>", &"ab".repeat(32), 2, true)], ..PlaybooksView::default() };
     let broken = broken.broken("error: unknown key `do_not`\n --> token-theft.yaml:12:3\n");
     shots.push(shot("playbooks-broken", &PlaybooksPage { shell: &shell(Section::Playbooks), view: &broken }));
 }
 
 fn sources() -> Vec<SourceFacts> {
-    let source = |name: &str, last: Option<Timestamp>, silent, problem: Option<&str>| SourceFacts {
+    let source = |name: &str, last: Option<Timestamp>, problem: Option<&str>| SourceFacts {
         name: name.into(),
         kind: "microsoft".into(),
         tenant: "contoso".into(),
         last,
         accepted: 1_204,
-        refused: 3,
-        silent,
+        refused: vec![("bad_signature".into(), 3), ("too_fast".into(), 1)],
         problem: problem.map(str::to_owned),
     };
     vec![
-        source("sentinel", Some(at("2026-11-22T14:04:41Z")), false, None),
-        source("defender", Some(at("2026-11-20T02:00:00Z")), true, None),
-        source("splunk", None, false, Some("every signature was wrong since 13:00: is the secret rotated?")),
-        source("graph", None, false, None),
+        source("sentinel", Some(at("2026-11-22T14:04:41Z")), None),
+        source("splunk", None, Some("the newest delivery was refused: bad signature")),
+        SourceFacts { refused: Vec::new(), ..source("graph", None, None) },
     ]
 }
 
@@ -417,10 +431,11 @@ fn overviews(shots: &mut Vec<Shot>) {
         },
         revokes: (0..400).map(|n| ms(8 + n * n % 71 * 3)).chain([ms(1_900), ms(41_000)]).collect(),
         lags: (0..100).map(|n| ms(60_000 + n * 4_000)).collect(),
-        sources: sources(),
-        throttled: vec![("contoso".into(), "identity_protection".into(), 14, Some(at("2026-11-22T14:10:30Z")))],
-        canary: Some(at("2026-11-22T14:09:20Z")),
-        canary_lost: None,
+        counted: Some(CountedFacts {
+            since: at("2026-11-22T11:00:00Z"),
+            sources: Some(sources()),
+            calls: Some((4_100, vec![("revoke_sign_in_sessions".into(), 14, at("2026-11-22T14:09:30Z"))])),
+        }),
         unready: vec![("queue".into(), "the broker does not answer; receivers spool".into())],
     };
     let view = OverviewView::of(&facts, now());

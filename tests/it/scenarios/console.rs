@@ -6,9 +6,12 @@ use std::sync::Arc;
 use axum::Router;
 use oust::domain::run::Mode;
 use oust::domain::task::{Kind, Role, Task, Verdict};
+use oust::http::buried::Reader;
 use oust::http::console::{self, Configured, Console, Parts, TenantFacts};
 use oust::http::sign_in;
-use oust::http::{Limits, PAUSE};
+use oust::http::{Limits, PAUSE, Source, SourceKind};
+use oust::sources::auth::networks::Networks;
+use oust::store::Store;
 use oust::store::reviewers::Reviewers;
 use oust::store::sqlite::{Options, Sqlite};
 use oust::telemetry::Telemetry;
@@ -28,14 +31,31 @@ const HOSTILE: &str = "<script>alert(1)</script>\u{202E}\n😀";
 pub(super) struct Scene {
     pub app: App,
     pub house: House,
-    console: Console,
-    stop: CancellationToken,
+    pub console: Console,
+    pub stop: CancellationToken,
     pub ada: Uuid,
     pub task: Task,
 }
 
+/// The one source that is configured.
+fn source(name: &str) -> Result<Source, String> {
+    if name != "sentinel" {
+        return Err(format!("no source is called {name} any more"));
+    }
+    Ok(Source {
+        name: name.to_owned(),
+        tenant: "contoso".parse().expect("a name"),
+        entra_tenant_id: oust::twin::Config::default().tenant_id,
+        kind: SourceKind::Microsoft { arm: Vec::new() },
+        auth: None,
+        networks: Networks::new(&[]),
+        rate: None,
+        on_unknown: None,
+    })
+}
+
 /// A reset that waits, and the console in front of the engine.
-async fn scene() -> Scene {
+pub(super) async fn scene() -> Scene {
     scene_on(Setup::default(), |_| {}).await
 }
 
@@ -87,8 +107,12 @@ pub(super) async fn scene_on(setup: Setup, change: impl FnOnce(&mut sign_in::Par
             break_glass: 0,
             break_glass_group: None,
             blast_radius: None,
+            policies: vec!["on_call".into()],
             demo: false,
+            receives: false,
+            works: true,
         },
+        reader: Reader { queue: app.queue.clone(), source: Arc::new(source) },
         stop: stop.clone(),
     });
     house.router = Router::new().merge(console::router(&console));

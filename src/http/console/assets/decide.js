@@ -1,6 +1,7 @@
 // Forms whose deed needs a proof that it is you. `data-decide`: a decision, described to the server before the proof and
-// bound to it. `data-proof`: anything else; it is sent, and sent again after a proof where the server asks for one. See
-// paths.rs for the contract. Without this script both post to their `action`.
+// bound to it. `data-order`: it asks for something by hand, and goes straight on to deciding it where that is the asker's to
+// do. `data-proof`: anything else; it is sent, and sent again after a proof where the server asks for one. See paths.rs for
+// the contract. Without this script all post to their `action`.
 
 import { decode, encode } from './hpke.js';
 import { ensure } from './keys.js';
@@ -115,8 +116,8 @@ function complain(form, problem) {
     lines.push(line(`${change.what}: shown ${change.shown || 'nothing'}, now ${change.now}`));
   }
   if (problem.status === 409) {
-    const again = line('Load it again', 'a');
-    again.href = location.pathname;
+    const again = line(problem.location ? 'Open it' : 'Load it again', 'a');
+    again.href = problem.location ?? location.pathname;
     lines.push(again);
   }
   box.className = 'note bad';
@@ -139,6 +140,10 @@ async function submit(form, submitter) {
     }
     fields.recipient_key = pair.key;
   }
+  if (form.hasAttribute('data-order')) {
+    location.assign(await order(form.getAttribute('action'), fields));
+    return;
+  }
   const done = form.hasAttribute('data-decide') ? await ceremony(DECIDE, fields) : await proved(() => post(form.getAttribute('action'), fields));
   if (done.refused) {
     const refused = done.results.filter((row) => row.problem);
@@ -148,9 +153,23 @@ async function submit(form, submitter) {
   location.assign(done.location ?? location.pathname);
 }
 
+/** What is asked for becomes a task; where the asker decides it, the proof follows at once. Says where to go on. */
+async function order(url, fields) {
+  const asked = await post(url, fields);
+  if (!asked.decide) return asked.location;
+  const decision = { task: asked.task, revision: asked.revision, digest: asked.digest, verdict: 'approve', reason: fields.reason ?? '' };
+  try {
+    if (asked.reveals) decision.recipient_key = (await ensure(asked.task)).key;
+    await ceremony(DECIDE, decision);
+  } catch {
+    // It waits on its own page, which says how it stands and decides it just as well.
+  }
+  return asked.location;
+}
+
 document.addEventListener('submit', async (event) => {
   const form = event.target;
-  if (!form.hasAttribute('data-proof') && !form.hasAttribute('data-decide')) return;
+  if (!['data-proof', 'data-decide', 'data-order'].some((kind) => form.hasAttribute(kind))) return;
   event.preventDefault();
   if (form.dataset.busy) return;
   form.dataset.busy = '1';

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::markup::{Tone, When};
 use super::{Eye, Names, paths, text, words};
+use crate::domain::CaseId;
 use crate::store::Audit;
 
 /// One record.
@@ -87,18 +88,31 @@ pub struct AuditView {
     pub next: Option<String>,
     pub first: Option<String>,
     pub failed: Option<String>,
+    /// Only this case's records: where it is.
+    pub case: Option<String>,
 }
 
 impl AuditView {
-    /// A page of the trail.
-    pub fn of(rows: &[(u64, Audit)], chain: Chain, next: Option<&str>, after: &str, eye: Eye<'_>) -> Self {
+    /// A page of the trail, or of one case's part of it; `next` and `after` are cursors.
+    pub fn of(
+        rows: &[(u64, Audit)],
+        chain: Chain,
+        (next, after): (Option<&str>, &str),
+        case: Option<CaseId>,
+        eye: Eye<'_>,
+    ) -> Self {
+        let (here, sep) = match case {
+            Some(case) => (paths::audit_of(case), '&'),
+            None => (paths::AUDIT.to_owned(), '?'),
+        };
         Self {
             rows: rows.iter().map(|(seq, line)| AuditLine::of(*seq, line, eye.names, eye.now)).collect(),
             checkpoint: chain.checkpoint.map(|at| When::new(at, eye.now)),
             chain,
-            next: next.map(|after| format!("{}?after={}", paths::AUDIT, paths::segment(after))),
-            first: (!after.is_empty()).then(|| paths::AUDIT.to_owned()),
+            next: next.map(|after| format!("{here}{sep}after={}", paths::segment(after))),
+            first: (!after.is_empty()).then_some(here),
             failed: None,
+            case: case.map(paths::case),
         }
     }
 }

@@ -4,12 +4,13 @@ use super::evidence::Known;
 use super::exposure::Exposure;
 use super::home::{OpenTask, urgency};
 use super::markup::{Tag, Tone, When};
+use super::orders::{self, OrderLine};
 use super::person::PersonCard;
 use super::story::{RunFacts, StepStory, steps};
 use super::timeline::{Happening, happenings};
 use super::{Eye, paths, text, words};
 use crate::domain::plan::Phase;
-use crate::domain::task::{Role, Task};
+use crate::domain::task::{Order, Role, Task};
 use crate::store::{Audit, CaseRow};
 
 /// A step with the forms that go with it.
@@ -26,12 +27,12 @@ pub struct StepLine {
     pub run: String,
     pub step: String,
     pub task: Option<String>,
-    /// (verb, its words, a reason is needed); empty for who may not.
+    /// (order, its words, a reason is needed); empty for who may not.
     pub remedies: Vec<(&'static str, &'static str, bool)>,
 }
 
 impl StepLine {
-    fn of(step: &StepStory, may_act: bool, eye: Eye<'_>) -> Self {
+    fn of(step: &StepStory, offers: &[Order], eye: Eye<'_>) -> Self {
         Self {
             title: step.title(),
             tag: step.tag(),
@@ -44,7 +45,7 @@ impl StepLine {
             run: step.run.to_string(),
             step: step.id.clone(),
             task: step.task.map(paths::task),
-            remedies: if may_act { step.remedies() } else { Vec::new() },
+            remedies: orders::of_step(offers, step.run, &step.id),
         }
     }
 }
@@ -66,15 +67,8 @@ pub struct RunLine {
     pub opened: When,
     pub shadow: bool,
     pub phases: Vec<PhaseLine>,
-}
-
-/// Something an entitled person can start.
-#[derive(Debug, Clone)]
-pub struct ActionLine {
-    pub action: &'static str,
-    pub button: &'static str,
-    pub says: String,
-    pub danger: bool,
+    /// It can be ended where it stands.
+    pub cancels: bool,
 }
 
 /// The page.
@@ -97,31 +91,36 @@ pub struct CaseView {
     pub trouble: Vec<StepLine>,
     pub timeline: Vec<Happening>,
     pub left_out: usize,
-    pub actions: Vec<ActionLine>,
-    pub action_url: String,
-    pub step_url: String,
+    pub actions: Vec<OrderLine>,
+    /// Where every order goes.
+    pub order_url: String,
+    /// Approval policies that a reset may name.
+    pub policies: Vec<String>,
+    /// All audit records of the case.
+    pub audit_url: String,
     /// When the person set a password of their own after a reset.
     pub changed_by_user: Option<When>,
     pub reset_at: Option<When>,
 }
 
 impl CaseView {
-    /// A case with everything in it, as this reviewer sees it. `audit`: the case's lines.
+    /// A case with everything in it, as this reviewer sees it. `audit`: the case's lines. `offers`: what can be ordered.
     pub fn of(
         case: &CaseRow,
         signals: &[serde_json::Value],
         runs: &[RunFacts<'_>],
         tasks: &[Task],
-        audit: &[(u64, Audit)],
+        (audit, offers): (&[(u64, Audit)], &[Order]),
         eye: Eye<'_>,
     ) -> Self {
         let known = Known::of(signals, runs, eye.now);
         let person = PersonCard::of(Some(&case.identity), &known);
-        let may_act =
-            eye.me.is_some_and(|me| me.roles.iter().any(|role| *role >= Role::Approver)) && case.closed_at.is_none();
+        let roles = eye.me.map(|me| me.roles.as_slice()).unwrap_or_default();
+        let may_act = roles.iter().any(|role| *role >= Role::Approver);
+        let of_steps = if may_act { offers } else { &[] };
         let stories: Vec<StepStory> = runs.iter().flat_map(steps).collect();
         let lines = |wanted: fn(&StepStory) -> bool| {
-            stories.iter().filter(|step| wanted(step)).map(|step| StepLine::of(step, may_act, eye)).collect::<Vec<_>>()
+            stories.iter().filter(|step| wanted(step)).map(|step| StepLine::of(step, of_steps, eye)).collect::<Vec<_>>()
         };
         let (timeline, left_out) = happenings(&known, runs, tasks, audit, eye);
         let instant =
@@ -138,14 +137,15 @@ impl CaseView {
             closed: case.closed_at.map(|at| When::new(at, eye.now)),
             shadow: case.mode == crate::domain::run::Mode::Shadow,
             tasks: open.iter().filter_map(|task| OpenTask::of(std::slice::from_ref(*task), eye.now)).collect(),
-            runs: runs.iter().map(|run| run_line(run, may_act, eye)).collect(),
+            runs: runs.iter().map(|run| run_line(run, of_steps, eye)).collect(),
             running: lines(StepStory::is_running),
             trouble: lines(StepStory::is_in_trouble),
             timeline,
             left_out,
-            actions: if may_act { actions(case, &person.name) } else { Vec::new() },
-            action_url: paths::case_action(case.id),
-            step_url: paths::step_action(case.id),
+            actions: orders::of_case(offers, roles, &person.name, orders::is_lost(tasks)),
+            order_url: paths::orders(case.id),
+            policies: Vec::new(),
+            audit_url: paths::audit_of(case.id),
             changed_by_user: instant("changed_by_user_at").map(|at| When::new(at, eye.now)),
             reset_at: reset_at.map(|at| When::new(at, eye.now)),
             person,
@@ -159,15 +159,11 @@ impl CaseView {
     }
 }
 
-fn run_line(run: &RunFacts<'_>, may_act: bool, eye: Eye<'_>) -> RunLine {
+fn run_line(run: &RunFacts<'_>, offers: &[Order], eye: Eye<'_>) -> RunLine {
     let stories = steps(run);
     let phase = |name: &'static str, wanted: Option<Phase>| PhaseLine {
         name,
-        steps: stories
-            .iter()
-            .filter(|step| step.phase == wanted)
-            .map(|step| StepLine::of(step, may_act, eye))
-            .collect(),
+        steps: stories.iter().filter(|step| step.phase == wanted).map(|step| StepLine::of(step, offers, eye)).collect(),
     };
     let phases = [
         phase("Contain", Some(Phase::Contain)),
@@ -188,29 +184,9 @@ fn run_line(run: &RunFacts<'_>, may_act: bool, eye: Eye<'_>) -> RunLine {
         },
         opened: When::new(run.row.opened_at, eye.now),
         shadow: run.row.mode == crate::domain::run::Mode::Shadow,
+        cancels: orders::cancels(offers, run.row.id),
         phases: phases.into_iter().filter(|phase| !phase.steps.is_empty()).collect(),
     }
-}
-
-/// What can be asked for by hand. Each is a decision of its own, recorded with its reason.
-fn actions(case: &CaseRow, who: &str) -> Vec<ActionLine> {
-    let line = |action, button, says: String, danger| ActionLine { action, button, says, danger };
-    let mut all = vec![
-        line("revoke_sessions", "Revoke sessions", words::effect("revoke_sessions", who), false),
-        line(
-            "reset_password",
-            "Request a reset",
-            "Raises a task that somebody else approves; the password is shown to them.".to_owned(),
-            false,
-        ),
-        line("confirm_compromised", "Confirm compromised", words::effect("confirm_compromised", who), true),
-        line("dismiss_risk", "Dismiss risk", words::effect("dismiss_risk", who), true),
-    ];
-    if case.state == "password_unchanged" || case.state == "unknown" {
-        let says = "Closes the case as it is. The password stays unchanged; say why that is right.".to_owned();
-        all.push(line("close", "Close case", says, true));
-    }
-    all
 }
 
 super::page!(

@@ -1,4 +1,4 @@
-//! Identities at risk: the open cases, most urgent first as the store pages them, with why and how far.
+//! Identities at risk: the cases, newest first as the store pages them, with why and how far.
 
 use jiff::Timestamp;
 
@@ -178,6 +178,8 @@ pub struct HomeView {
     pub first: Option<String>,
     /// The list could not be read: what to say instead of it.
     pub failed: Option<String>,
+    /// The page is not full though more cases follow: so many were looked at.
+    pub looked_at: Option<usize>,
     /// No case was ever opened: the page explains how one would be.
     pub untouched: bool,
 }
@@ -214,6 +216,7 @@ impl HomeView {
             filter,
             rows,
             failed: None,
+            looked_at: None,
             untouched,
         }
     }

@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod exposure;
 pub mod home;
 pub mod markup;
+pub mod orders;
 pub mod overview;
 pub mod paths;
 pub mod person;

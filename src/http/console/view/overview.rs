@@ -21,16 +21,15 @@ pub struct Figure {
 }
 
 /// What is known of a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SourceFacts {
     pub name: String,
     pub kind: String,
     pub tenant: String,
     pub last: Option<Timestamp>,
     pub accepted: u64,
-    pub refused: u64,
-    /// It should have been heard from by now.
-    pub silent: bool,
+    /// By reason.
+    pub refused: Vec<(String, u64)>,
     /// What is wrong, where something is.
     pub problem: Option<String>,
 }
@@ -45,6 +44,8 @@ pub struct SourceLine {
     pub last: Option<When>,
     pub accepted: u64,
     pub refused: u64,
+    /// `bad signature: 3`.
+    pub reasons: Vec<String>,
     pub problem: Option<String>,
 }
 
@@ -53,10 +54,10 @@ impl SourceLine {
     pub fn of(facts: &SourceFacts, now: Timestamp) -> Self {
         let state = match facts {
             SourceFacts { problem: Some(_), .. } => Tag::new("Failing", Tone::Bad),
-            SourceFacts { silent: true, .. } => Tag::new("Silent", Tone::Warn),
-            SourceFacts { last: None, .. } => Tag::new("Never heard from", Tone::Warn),
+            SourceFacts { last: None, .. } => Tag::new("Not heard from", Tone::Plain),
             _ => Tag::new("Well", Tone::Good),
         };
+        let reasons = facts.refused.iter().take(12).map(|(why, count)| format!("{}: {count}", words::plain(why)));
         Self {
             name: text::cut(&facts.name, 60),
             kind: words::plain(&facts.kind),
@@ -64,20 +65,32 @@ impl SourceLine {
             state,
             last: facts.last.map(|at| When::new(at, now)),
             accepted: facts.accepted,
-            refused: facts.refused,
+            refused: facts.refused.iter().map(|(_, count)| count).sum(),
+            reasons: reasons.collect(),
             problem: text::some(facts.problem.as_deref()),
         }
     }
 }
 
-/// Microsoft holds back part of a tenant's calls.
+/// Calls of one kind that Microsoft refused with 429.
 #[derive(Debug, Clone)]
 pub struct ThrottleLine {
-    pub tenant: String,
-    pub workload: String,
-    /// Refused with 429 in the last hour.
+    pub operation: String,
     pub refused: u64,
-    pub until: Option<When>,
+    pub last: When,
+}
+
+/// An operation, how many of its calls were throttled, when last.
+pub type ThrottleFacts = (String, u64, Timestamp);
+
+/// What this process counted itself.
+#[derive(Debug, Clone)]
+pub struct CountedFacts {
+    pub since: Timestamp,
+    /// Deliveries come in here; absent where they come in elsewhere.
+    pub sources: Option<Vec<SourceFacts>>,
+    /// Calls to Microsoft, and of those the throttled: operation, how many, when last. Absent where others call.
+    pub calls: Option<(u64, Vec<ThrottleFacts>)>,
 }
 
 /// Everything the page is made of.
@@ -88,15 +101,16 @@ pub struct OverviewFacts {
     pub revokes: Vec<SignedDuration>,
     /// From the activity to our receipt, of the same signals.
     pub lags: Vec<SignedDuration>,
-    pub sources: Vec<SourceFacts>,
-    /// Tenant, workload, 429s in the last hour, until when.
-    pub throttled: Vec<(String, String, u64, Option<Timestamp>)>,
-    /// When the canary last came through; `None`: it never did.
-    pub canary: Option<Timestamp>,
-    /// The hop at which it was lost.
-    pub canary_lost: Option<String>,
+    pub counted: Option<CountedFacts>,
     /// Parts that are not ready, with what is wrong.
     pub unready: Vec<(String, String)>,
+}
+
+/// Throttling as a section.
+#[derive(Debug, Clone)]
+pub struct Throttling {
+    pub calls: u64,
+    pub lines: Vec<ThrottleLine>,
 }
 
 /// The page.
@@ -108,50 +122,42 @@ pub struct OverviewView {
     pub revokes: Histogram,
     /// Median and 99th percentile of Microsoft's and the sender's time before us.
     pub lag: Option<(String, String)>,
-    /// Sources, throttling and canary are measured here; otherwise nothing is said about them.
-    pub measured: bool,
-    pub sources: Vec<SourceLine>,
-    pub throttled: Vec<ThrottleLine>,
-    pub canary: Tag,
-    pub canary_at: Option<When>,
+    /// Since when this process counts; `None`: it counts nothing of what follows.
+    pub since: Option<When>,
+    pub sources: Option<Vec<SourceLine>>,
+    pub throttling: Option<Throttling>,
     pub unready: Vec<(String, String)>,
 }
-
-/// The canary travels once a minute; two lost are a fact.
-const CANARY: SignedDuration = SignedDuration::from_secs(150);
 
 impl OverviewView {
     /// From facts to words.
     pub fn of(facts: &OverviewFacts, now: Timestamp) -> Self {
-        let canary = match (&facts.canary_lost, facts.canary) {
-            (Some(hop), _) => Tag::new(text::line(&format!("Lost at {hop}")), Tone::Bad),
-            (None, None) => Tag::new("Not seen yet", Tone::Warn),
-            (None, Some(at)) if now.duration_since(at) > CANARY => Tag::new("Late", Tone::Bad),
-            (None, Some(_)) => Tag::new("Came through", Tone::Good),
-        };
-        let throttled = facts.throttled.iter().take(50).map(|(tenant, workload, refused, until)| ThrottleLine {
-            tenant: text::cut(tenant, 64),
-            workload: words::plain(workload),
-            refused: *refused,
-            until: until.map(|at| When::new(at, now)),
-        });
         let mut lags = facts.lags.clone();
         lags.sort_unstable();
         let lag = histogram::at(&lags, 50).zip(histogram::at(&lags, 99));
+        let counted = facts.counted.as_ref();
+        let sources = counted.and_then(|counted| counted.sources.as_ref());
+        let calls = counted.and_then(|counted| counted.calls.as_ref());
         Self {
             figures: figures(&facts.figures, now),
             tasks: facts.figures.tasks_open.iter().map(|(kind, n)| (words::task_kind(kind).to_owned(), *n)).collect(),
             oldest_task: facts.figures.tasks_oldest.map(|at| When::new(at, now)),
             revokes: Histogram::of(&facts.revokes),
             lag: lag.map(|(p50, p99)| (words::span(p50), words::span(p99))),
-            measured: true,
-            sources: facts.sources.iter().take(200).map(|source| SourceLine::of(source, now)).collect(),
-            throttled: throttled.collect(),
-            canary,
-            canary_at: facts.canary.map(|at| When::new(at, now)),
+            since: counted.map(|counted| When::new(counted.since, now)),
+            sources: sources
+                .map(|sources| sources.iter().take(200).map(|source| SourceLine::of(source, now)).collect()),
+            throttling: calls.map(|(calls, lines)| Throttling {
+                calls: *calls,
+                lines: lines.iter().take(50).map(|line| throttled(line, now)).collect(),
+            }),
             unready: facts.unready.iter().map(|(what, why)| (text::cut(what, 60), text::line(why))).collect(),
         }
     }
+}
+
+fn throttled((operation, refused, last): &ThrottleFacts, now: Timestamp) -> ThrottleLine {
+    ThrottleLine { operation: words::capital(&words::plain(operation)), refused: *refused, last: When::new(*last, now) }
 }
 
 fn figures(figures: &Figures, now: Timestamp) -> Vec<Figure> {

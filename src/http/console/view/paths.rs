@@ -85,25 +85,22 @@ pub fn acknowledge(id: TaskId) -> String {
     format!("{TASKS}/{id}/acknowledge")
 }
 
-/// Form: asks for a new reset where the secret of this task was never shown; a new task, a new approval.
-pub fn reissue(id: TaskId) -> String {
-    format!("{TASKS}/{id}/reissue")
-}
-
 /// One case.
 pub fn case(id: CaseId) -> String {
     format!("/console/cases/{id}")
 }
 
-/// Form: `case`, `action` (`revoke_sessions`, `reset_password`, `confirm_compromised`, `dismiss_risk`, `close`),
-/// `reason`.
-pub fn case_action(id: CaseId) -> String {
-    format!("/console/cases/{id}/actions")
+/// Form: `order` (`revoke`, `reset`, `confirm_compromised`, `dismiss_risk`, `again`, `skip`, `took_effect`,
+/// `took_no_effect`, `cancel`, `close`), `run` and `step` where it is about one, `reason`, `policy` for a reset. JSON is
+/// answered with `{"location", "task", "revision", "digest", "decide", "reveals"}`: where `decide` is true, the asker
+/// decides it, and `decide.js` goes straight on to the proof.
+pub fn orders(id: CaseId) -> String {
+    format!("/console/cases/{id}/orders")
 }
 
-/// Form: `case`, `run`, `step`, `verb` (`retry`, `skip`, `cancel`), `reason`.
-pub fn step_action(id: CaseId) -> String {
-    format!("/console/cases/{id}/steps")
+/// The audit trail of one case.
+pub fn audit_of(id: CaseId) -> String {
+    format!("{AUDIT}?case={id}")
 }
 
 /// One buried row.
@@ -119,6 +116,11 @@ pub fn settle_buried(id: BuriedId) -> String {
 /// One playbook, by name.
 pub fn playbook(name: &str) -> String {
     format!("{PLAYBOOKS}/{}", segment(name))
+}
+
+/// A version of it, by the hash that runs are pinned to.
+pub fn playbook_version(name: &str, hash: &str) -> String {
+    format!("{}?version={}", playbook(name), segment(hash))
 }
 
 #[cfg(test)]

@@ -67,6 +67,42 @@ pub struct RunCard {
     pub state: String,
     pub shadow: bool,
     pub took: Option<String>,
+    /// It ran another version than the one shown: its hash, cut, and where that is.
+    pub other: Option<(String, String)>,
+}
+
+/// The text of a playbook, and where it is from.
+#[derive(Debug, Clone, Copy)]
+pub enum Written<'a> {
+    /// As it stands in the folder.
+    Folder { file: &'a str, text: &'a str },
+    /// Came with the build; no folder is configured.
+    Shipped(&'a str),
+    /// What runs are pinned to: comments and layout are not kept.
+    Pinned(&'a str),
+}
+
+/// Open runs of a version that this process would not start.
+#[derive(Debug, Clone)]
+pub struct Differing {
+    pub text: String,
+    pub href: String,
+}
+
+impl Differing {
+    /// `known`: the folder has a playbook of this name, but another version of it.
+    pub fn of(name: &str, hash: &str, count: u64, known: bool) -> Self {
+        let runs = words::count(count, "open run", "open runs");
+        let what = if known { "another version than the one here" } else { "not among the playbooks here" };
+        Self {
+            text: text::line(&format!("{name}, {}: {runs}, {what}", short(hash))),
+            href: paths::playbook_version(name, hash),
+        }
+    }
+}
+
+fn short(hash: &str) -> String {
+    text::cut(hash, 12).trim_end_matches('…').to_owned()
 }
 
 /// One playbook.
@@ -85,17 +121,36 @@ pub struct PlaybookCard {
     pub notify: Vec<(String, String)>,
     pub runs: Vec<RunCard>,
     pub source: Option<String>,
+    /// Where the source is from, in a sentence.
+    pub source_says: String,
+    /// Shown as runs are pinned to it: not what this process would start now.
+    pub pinned: bool,
 }
 
 impl PlaybookCard {
-    /// A plan with its hash, its YAML where that is at hand, and its last runs.
-    pub fn of(plan: &Plan, hash: &str, source: Option<&str>, runs: &[RunRow], eye: Eye<'_>) -> Self {
+    /// A plan with its hash, its text where that is at hand, and its last runs.
+    pub fn of(plan: &Plan, hash: &str, source: Option<Written<'_>>, runs: &[RunRow], eye: Eye<'_>) -> Self {
+        let (source, source_says) = match source {
+            None => (None, String::new()),
+            Some(Written::Folder { file, text }) => {
+                let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
+                (Some(text), format!("As it stands in the folder, {}.", text::line(name)))
+            }
+            Some(Written::Shipped(text)) => {
+                (Some(text), "It came with this build: no folder is configured for this process.".to_owned())
+            }
+            Some(Written::Pinned(text)) => {
+                let says = "The normalised text that runs are pinned to; comments and layout are not kept.";
+                (Some(text), says.to_owned())
+            }
+        };
+        let pinned = source_says.starts_with("The normalised");
         let kinds: Vec<String> = plan.signals.iter().map(|kind| words::kind(kind.word())).collect();
         Self {
             name: text::line(&plan.name),
             href: paths::playbook(&plan.name),
             version: plan.version,
-            hash: text::cut(hash, 12).trim_end_matches('…').to_owned(),
+            hash: short(hash),
             description: text::line(&plan.description),
             attack: plan.attack.iter().take(20).map(|id| text::cut(id, 20)).collect(),
             kinds: words::sentence(&kinds),
@@ -107,8 +162,10 @@ impl PlaybookCard {
                 .take(10)
                 .map(|(event, to)| (words::plain(event), text::line(&to.join(", "))))
                 .collect(),
-            runs: runs.iter().take(20).map(|run| run_card(run, eye)).collect(),
-            source: source.map(|source| source.chars().take(20_000).collect()),
+            runs: runs.iter().take(20).map(|run| run_card(run, hash, eye)).collect(),
+            source: source.map(text::code),
+            source_says,
+            pinned,
         }
     }
 }
@@ -125,12 +182,13 @@ fn phases(plan: &Plan) -> Vec<PhaseCard> {
     all.into_iter().filter(|phase| !phase.steps.is_empty()).collect()
 }
 
-fn run_card(run: &RunRow, eye: Eye<'_>) -> RunCard {
+fn run_card(run: &RunRow, hash: &str, eye: Eye<'_>) -> RunCard {
     RunCard {
         case_href: paths::case(run.case),
         opened: When::new(run.opened_at, eye.now),
         state: words::capital(&words::plain(&run.state)),
         shadow: run.mode == crate::domain::run::Mode::Shadow,
+        other: (run.plan != hash).then(|| (short(&run.plan), paths::playbook_version(&run.playbook, &run.plan))),
         took: run.closed_at.map(|closed| words::span(closed.duration_since(run.opened_at))),
     }
 }
@@ -143,8 +201,8 @@ pub struct PlaybooksView {
     pub one: Option<PlaybookCard>,
     /// The folder does not load as it is: the last valid set works on; the diagnostics.
     pub broken: Option<String>,
-    /// Workers whose sets differ, each with how.
-    pub differing: Vec<String>,
+    /// What runs now and differs from what this process would start.
+    pub differing: Vec<Differing>,
 }
 
 impl PlaybooksView {

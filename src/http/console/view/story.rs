@@ -102,17 +102,6 @@ impl StepStory {
         matches!(self.state, "failed" | "unknown" | "refused" | "retrying" | "parked")
     }
 
-    /// What can be asked of the engine about it: (verb, its words, a reason is needed).
-    pub fn remedies(&self) -> Vec<(&'static str, &'static str, bool)> {
-        match self.state {
-            "failed" => vec![("retry", "Retry", false), ("skip", "Skip", true)],
-            "retrying" => vec![("retry", "Retry now", false), ("cancel", "Cancel", true)],
-            "unknown" => vec![("retry", "Verify again", false), ("skip", "Leave as unknown", true)],
-            "parked" => vec![("skip", "Skip", true)],
-            _ => Vec::new(),
-        }
-    }
-
     /// When, for templates.
     pub fn when(&self, now: Timestamp) -> Option<When> {
         self.at.map(|at| When::new(at, now))

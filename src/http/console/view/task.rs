@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::evidence::Known;
 use super::markup::{Left, Tag, Tone, When};
 use super::person::PersonCard;
-use super::{Eye, paths, text, words};
+use super::{Eye, orders, paths, text, words};
 use crate::domain::task::{Kind, Progress, State, Task};
 
 pub use next::Choices;
@@ -21,7 +21,16 @@ pub fn title(task: &Task) -> String {
     let actions: Vec<String> = task.rows.iter().map(|row| words::action(&row.action)).collect();
     match task.kind {
         Kind::Approval if !actions.is_empty() => text::line(&words::sentence(&actions)),
+        Kind::Order => ordered(task, |id| id.to_owned()),
         _ => text::line(&task.title),
+    }
+}
+
+/// What was asked for by hand, and by whom.
+fn ordered(task: &Task, name: impl Fn(&str) -> String) -> String {
+    match &task.ordered {
+        Some(ordered) => text::line(&format!("{}: asked by {}", orders::title(&ordered.order), name(&ordered.by))),
+        None => text::line(&task.title),
     }
 }
 
@@ -75,7 +84,7 @@ impl TaskView {
             id: task.id.to_string(),
             kind: words::task_kind(task.kind.word()),
             word: task.kind.word(),
-            title: title(task),
+            title: if task.kind == Kind::Order { ordered(task, |id| eye.names.of(id)) } else { title(task) },
             case: task.case.map(paths::case),
             state: state_tag(task),
             status,

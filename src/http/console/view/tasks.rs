@@ -1,7 +1,5 @@
 //! The queue: what waits for a human, most urgent first.
 
-use jiff::Timestamp;
-
 use super::evidence::Known;
 use super::markup::{Left, Tag, Tone, When};
 use super::person::PersonCard;
@@ -31,7 +29,8 @@ pub struct TaskLine {
     pub shadow: bool,
     /// The reviewer's own password waits here.
     pub mine_waits: bool,
-    urgency: (u8, Timestamp),
+    /// Mine first, then as the store orders them.
+    urgency: (bool, i64),
 }
 
 impl TaskLine {
@@ -64,7 +63,7 @@ impl TaskLine {
             why_not,
             shadow: task.shadow,
             mine_waits,
-            urgency: (class(task, mine_waits), deadline.map_or(Timestamp::MAX, |(left, _)| left.until)),
+            urgency: (!mine_waits, task.urgency()),
         }
     }
 }
@@ -92,20 +91,6 @@ fn pick(task: &Task, view: &TaskView, bulk: bool) -> (Option<String>, Option<Str
     }
 }
 
-/// 0 is the most urgent: my secret waits, unknown outcomes, parked containment, decisions, the rest.
-fn class(task: &Task, mine_waits: bool) -> u8 {
-    match (&task.state, task.kind) {
-        _ if mine_waits => 0,
-        (State::Unknown { .. }, _) => 1,
-        (State::Pending | State::Escalated { .. }, Kind::Release | Kind::Held) => 2,
-        (State::Escalated { .. }, _) => 3,
-        (State::Pending, Kind::Approval | Kind::Undecided | Kind::Order) => 4,
-        (State::Pending, Kind::Manual) => 5,
-        _ if !task.state.is_terminal() => 6,
-        _ => 7,
-    }
-}
-
 /// Which tasks are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shown {
@@ -128,9 +113,12 @@ pub struct TasksView {
 }
 
 impl TasksView {
-    /// Sorts what was read; `next` and `after` are cursors.
+    /// Open ones come by urgency from the store, and one's own lead on their page; all come newest first. `next` and
+    /// `after` are cursors.
     pub fn of(mut rows: Vec<TaskLine>, shown: Shown, next: Option<&str>, after: &str) -> Self {
-        rows.sort_by_key(|row| row.urgency);
+        if shown == Shown::Open {
+            rows.sort_by_key(|row| row.urgency);
+        }
         let all = if shown == Shown::All { "show=all&" } else { "" };
         Self {
             pickable: rows.iter().any(|row| row.pick.is_some()),
@@ -146,6 +134,11 @@ impl TasksView {
     /// How many, in words.
     pub fn count(&self) -> String {
         words::count(self.rows.len() as u64, "task", "tasks")
+    }
+
+    /// How they are ordered, for screen readers.
+    pub fn order(&self) -> &'static str {
+        if self.shows_all() { "newest first" } else { "most urgent first" }
     }
 
     /// Closed ones are listed too.

@@ -59,6 +59,19 @@ pub fn block(text: &str) -> String {
     lines.join("\n").trim_matches('\n').to_owned()
 }
 
+/// Longest text of a file, in characters.
+pub const FILE: usize = 20_000;
+
+/// A file as it stands: its lines and indentation stay, what could hide or turn text around goes, the rest is cut.
+pub fn code(text: &str) -> String {
+    let shown = |c: &char| *c == '\n' || *c == '\t' || !(c.is_control() || is_hidden(*c));
+    let mut out: String = text.chars().filter(shown).take(FILE).collect();
+    if text.chars().nth(FILE).is_some() {
+        out.push_str("\n…");
+    }
+    out
+}
+
 /// A line, or nothing where nothing readable is left.
 pub fn some(text: Option<&str>) -> Option<String> {
     text.map(line).filter(|line| !line.is_empty())

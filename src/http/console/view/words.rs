@@ -67,6 +67,10 @@ pub fn action(name: &str) -> String {
         "notify" => "Notify",
         "manual" => "Work by hand",
         "http_request" => "Call a web service",
+        "skip" => "Skip a step",
+        "settle" => "Settle an unknown outcome",
+        "cancel" => "Cancel the run",
+        "close" => "Close the case",
         other => return capital(&plain(other)),
     };
     known.to_owned()
@@ -102,10 +106,22 @@ pub fn effect(name: &str, who: &str) -> String {
         }
         "remove_oauth_grants" => format!("Applications lose the access that {who} granted them."),
         "disable_device" => format!("{who} cannot sign in from this device until it is enabled again."),
+        "skip" => "The step named below is left out; the run goes on.".to_owned(),
+        "settle" => "The outcome below is recorded as what a person found out; oust asks Microsoft no more.".to_owned(),
+        "cancel" => "The run ends where it stands; what waits in it is cancelled.".to_owned(),
+        "close" => format!("The case of {who} is closed as it is; what waits in it is cancelled."),
         "comment_incident" => "A comment is written to the incident.".to_owned(),
         "http_request" => "A web service is called as the playbook says.".to_owned(),
         other => format!("{} for {who}.", action(other)),
     }
+}
+
+/// A step by its id: most are called after what they do.
+pub fn step(id: &str) -> String {
+    if id.starts_with(crate::domain::plan::REVOKE) && id != crate::domain::plan::REVOKE {
+        return "Revoke sessions again".to_owned();
+    }
+    text::line(&action(id))
 }
 
 /// Parameters as `name: value` lines, bounded.

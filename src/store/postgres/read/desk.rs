@@ -50,7 +50,7 @@ pub(in super::super) async fn signal(pool: &Pool, id: SignalId) -> Result<Option
     queued.first().map(pending).transpose()
 }
 
-fn signal_row(row: &Row) -> Result<Value, Error> {
+pub(super) fn signal_row(row: &Row) -> Result<Value, Error> {
     const WHAT: &str = "signal";
     let tenant: Option<String> = column(row, 1, WHAT)?;
     let object_id: Option<String> = column(row, 2, WHAT)?;
@@ -129,7 +129,7 @@ pub(in super::super) async fn effects_of(pool: &Pool, run: RunId) -> Result<Vec<
     collect(&found, |row| doc(row, 1, "effect", 0))
 }
 
-fn task_row(row: &Row) -> Result<Task, Error> {
+pub(super) fn task_row(row: &Row) -> Result<Task, Error> {
     doc(row, 2, "task", 1)
 }
 
@@ -196,7 +196,7 @@ pub(in super::super) async fn delivery_body(pool: &Pool, id: DeliveryId) -> Resu
 }
 
 /// What has no number yet gets one; where this process must not write, another one will do it.
-async fn numbered(pool: &Pool) -> Result<(), Error> {
+pub(super) async fn numbered(pool: &Pool) -> Result<(), Error> {
     match number_audit(pool).await {
         Err(Error::CannotPersist(_)) => Ok(()),
         other => other,

@@ -34,7 +34,7 @@ pub(in super::super) fn signal(conn: &Connection, id: SignalId) -> Result<Option
     })
 }
 
-fn signal_row(row: &Row<'_>) -> Result<Value, Error> {
+pub(super) fn signal_row(row: &Row<'_>) -> Result<Value, Error> {
     const WHAT: &str = "signal";
     let tenant: Option<String> = column(row, 1, WHAT)?;
     let object_id: Option<String> = column(row, 2, WHAT)?;
@@ -108,7 +108,7 @@ pub(in super::super) fn effects_of(conn: &Connection, run: RunId) -> Result<Vec<
     all(conn, "effect", sql::EFFECTS_OF_RUN, params![run.to_string()], |row| doc(row, 1, "effect", 0))
 }
 
-fn task_row(row: &Row<'_>) -> Result<Task, Error> {
+pub(super) fn task_row(row: &Row<'_>) -> Result<Task, Error> {
     doc(row, 2, "task", 1)
 }
 

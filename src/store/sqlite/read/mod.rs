@@ -2,6 +2,7 @@
 
 pub(super) mod desk;
 pub(super) mod figures;
+mod lists;
 pub(super) mod people;
 pub(super) mod picture;
 pub(super) mod queue;

@@ -65,7 +65,7 @@ impl Reveal {
             presence: paths::presence(task.id),
             fetch: paths::reveal(task.id),
             acknowledge: paths::acknowledge(task.id),
-            reissue: (stage == RevealStage::Expired).then(|| paths::reissue(task.id)),
+            reissue: task.case.filter(|_| stage == RevealStage::Expired).map(paths::orders),
         })
     }
 

@@ -1,0 +1,104 @@
+//! `/console/buried`: what was set aside, replayed or dropped by an approver through the same code as the command line.
+
+use axum::Extension;
+use axum::extract::{Path, Request, State as Shared};
+use axum::response::Response;
+
+use super::answer::{Asked, Sent};
+use super::gather::failed;
+use super::state::{Console, may_act};
+use super::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
+use super::view::{Section, paths};
+use crate::domain::BuriedId;
+use crate::http::buried::{self, By, Error};
+use crate::http::sign_in::SignedIn;
+use crate::http::{Problem, RequestId};
+use crate::store::reviewers::Change;
+use crate::store::{self, Filter, Page};
+
+/// Rows on a page.
+const ROWS: u32 = 50;
+/// Longest reason, in characters.
+const REASON: usize = 2_000;
+
+/// The list.
+pub(super) async fn list(
+    Shared(console): Shared<Console>,
+    Extension(id): Extension<RequestId>,
+    who: SignedIn,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let shell = console.shell(Section::Buried, &who, &id).await?;
+    let open = asked.get("show") != "all";
+    let filter = Filter { open, ..Filter::default() };
+    let page = Page { after: asked.after(), limit: ROWS };
+    let listed = console.store().buried_list(&filter, &page).await.map_err(failed(&id))?;
+    let rows = listed.items.iter().map(|row| BuriedLine::of(row, console.now())).collect();
+    let view = BuriedView::of(rows, open, listed.next.as_deref(), &asked.get("after"), may_act(&who));
+    asked.show(&BuriedPage { shell: &shell, view: &view })
+}
+
+fn row_of(text: &str) -> Result<BuriedId, Problem> {
+    text.parse().map_err(|_| nothing())
+}
+
+fn nothing() -> Problem {
+    Problem::not_found("nothing is buried under this id")
+}
+
+/// One of them.
+pub(super) async fn one(
+    Shared(console): Shared<Console>,
+    Extension(id): Extension<RequestId>,
+    who: SignedIn,
+    Path(row): Path<String>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let row = console.store().buried(row_of(&row)?).await.map_err(failed(&id))?.ok_or_else(nothing)?;
+    let shell = console.shell(Section::Buried, &who, &id).await?;
+    let view = BuriedView::one(BuriedDetail::of(&row, console.now()), may_act(&who));
+    asked.show(&BuriedPage { shell: &shell, view: &view })
+}
+
+/// Replays or drops one.
+pub(super) async fn settle(
+    Shared(console): Shared<Console>,
+    Extension(id): Extension<RequestId>,
+    who: SignedIn,
+    Path(row): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let row = row_of(&row)?;
+    let sent = Sent::read(&console, request).await?;
+    let reason = sent.text("reason", REASON)?;
+    let by = |reason: String| By {
+        actor: format!("reviewer:{}", who.account.id),
+        reason,
+        at: console.now(),
+        with: vec![Change::IsLive(who.account.id.clone()).into()],
+    };
+    let done = match (sent.get("verb"), reason) {
+        ("replay", reason) => {
+            buried::replay(console.store(), console.reader(), row, by(reason.unwrap_or_default())).await.map(drop)
+        }
+        ("drop", Some(reason)) => buried::discard(console.store(), row, by(reason)).await,
+        ("drop", None) => return Err(Problem::unfit("say why it needs nothing: a dropped row stays listed with it")),
+        _ => return Err(Problem::unfit("verb is replay or drop")),
+    };
+    done.map_err(|error| refused(&error, &id))?;
+    Ok(sent.done(&paths::buried(row)))
+}
+
+fn refused(error: &Error, id: &RequestId) -> Problem {
+    match error {
+        Error::NoSuch(_) => nothing(),
+        Error::Settled(_) => Problem::conflict(format!("{error}; nothing more was done")),
+        Error::Unread(why) => Problem::unfit(format!("it was not replayed: {why}")),
+        Error::NotDurable(why) => {
+            tracing::error!(request.id = %id.0, error = why, "a replay could not be put on the queue");
+            Problem::not_durable("nothing was replayed; try again").retry_after(5)
+        }
+        Error::Store(store::Error::Spent(_)) => Problem::not_signed_in("your account was disabled"),
+        Error::Store(error) => Problem::of_store(error, id),
+    }
+}

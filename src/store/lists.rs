@@ -1,0 +1,52 @@
+//! Lists as pages for people need them: each read is bounded, and one read a page.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Audit, CaseRow, Error, Listed, Page, RunRow, page};
+use crate::domain::CaseId;
+use crate::domain::reviewer::ReviewerId;
+use crate::domain::task::Task;
+
+/// The part of the contract behind lists.
+#[async_trait]
+pub trait Lists: Send + Sync {
+    /// The newest `each` signals of every one of these cases, oldest first; a case without any is left out.
+    async fn signals_of_cases(&self, cases: &[CaseId], each: u32) -> Result<BTreeMap<CaseId, Vec<Value>>, Error>;
+
+    /// Open tasks, the most urgent first ([`Task::urgency`]).
+    async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error>;
+
+    /// Open tasks of these cases, at most 500, oldest first; a case without any is left out.
+    async fn open_tasks_of_cases(&self, cases: &[CaseId]) -> Result<BTreeMap<CaseId, Vec<Task>>, Error>;
+
+    /// The audit trail of one case, newest first, as `Store::audit` has it.
+    async fn audit_of(&self, case: CaseId, page: &Page) -> Result<Listed<(u64, Audit)>, Error>;
+
+    /// Runs of a playbook, the newest first, at most `limit`.
+    async fn runs_of_playbook(&self, playbook: &str, limit: u32) -> Result<Vec<RunRow>, Error>;
+
+    /// Runs that are not closed, the newest first, at most `limit`.
+    async fn open_runs(&self, limit: u32) -> Result<Vec<RunRow>, Error>;
+
+    /// When a reviewer signed in or proved it last, as far as sessions are kept.
+    async fn last_sign_in(&self, reviewer: &ReviewerId) -> Result<Option<Timestamp>, Error>;
+}
+
+impl CaseRow {
+    /// Where a page of cases goes on after this one.
+    pub fn cursor(&self) -> String {
+        page::cursor(self.opened_at, &self.id)
+    }
+}
+
+/// Open tasks of the cases of a page, at most.
+pub(super) const TASKS: usize = 500;
+
+/// Where a page of tasks by urgency goes on after this one.
+pub(super) fn after_task(task: &Task) -> String {
+    format!("{:x}.{}", task.urgency(), task.id)
+}
