@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use super::Running;
 use crate::config::{self, Config, Role};
 use crate::engine::{Clock, Engine};
-use crate::http::buried::Reader;
 use crate::http::console::{self, Configured, Console, SourceFacts, TenantFacts};
 use crate::http::sign_in::{self, SignIn, Site};
 use crate::store::reviewers::Reviewers;
@@ -36,7 +35,7 @@ pub(super) fn console(
         telemetry: telemetry.clone(),
         limits: config.limits.clone(),
         configured: configured(config, roles),
-        reader: Reader { queue: Arc::clone(&running.queue), source: config::opener(&config.sources) },
+        sources: config::opener(&config.sources),
         stop: running.stop.clone(),
     })))
 }

@@ -1,7 +1,5 @@
 //! `oust buried …`: what was set aside. Replaying reads the stored body again, with the parsers of this version, and
-//! puts it on the queue as a delivery of its own; the sender is not needed for it.
-
-use std::sync::Arc;
+//! lays it before the workers as a delivery of its own; the sender is not needed for it.
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -9,14 +7,12 @@ use serde_json::{Value, json};
 
 use super::cases::with_next;
 use super::out::{pretty, table};
-use super::store::{LOOK, Paging, WRITE, broker_failed, failed, missing, open, open_at};
+use super::store::{LOOK, Paging, WRITE, failed, missing, open, open_at};
 use super::{Code, ConfigArg, Context, Failure};
-use crate::config::{self, QueueAt};
+use crate::config;
 use crate::domain::BuriedId;
 use crate::http::buried;
-use crate::queue::{Amqp, Embedded, Queue};
 use crate::store::{Buried, BuriedState, Filter, Page, Store};
-use crate::telemetry::Telemetry;
 
 /// `oust buried …`
 #[derive(Debug, Subcommand)]
@@ -37,7 +33,7 @@ pub(super) enum Command {
         #[command(flatten)]
         config: ConfigArg,
     },
-    /// Read it again and put it on the queue.
+    /// Read it again and let the workers take it in.
     Replay(Settle),
     /// Decide that it needs nothing.
     Drop(Settle),
@@ -73,15 +69,8 @@ impl Command {
             Self::Replay(settle) => {
                 let config = context.load(&settle.config)?;
                 let store = open_at(&config.store, WRITE).await?;
-                let queue: Arc<dyn Queue> = match &config.queue {
-                    QueueAt::Embedded => Embedded::new(store.clone()),
-                    QueueAt::Amqp(broker) => {
-                        let open = Amqp::open(broker.as_ref().clone(), Telemetry::new(), None).await;
-                        open.map_err(|error| broker_failed(&error))?
-                    }
-                };
-                let reader = buried::Reader { queue, source: config::opener(&config.sources) };
-                let done = settle.each(context, &*store, |id, by| buried::replay(&*store, &reader, id, by)).await?;
+                let sources = config::opener(&config.sources);
+                let done = settle.each(context, &*store, |id, by| buried::replay(&*store, &sources, id, by)).await?;
                 told(context, &done, "replayed")
             }
             Self::Drop(settle) => {

@@ -1,5 +1,6 @@
-//! What was set aside, settled: read again and put on the queue as a delivery of its own, or dropped with a reason. The
-//! command line and the console do it through here, so that both mean the same and leave the same record.
+//! What was set aside, settled: read again and laid before the workers as a delivery of its own, or dropped with a reason.
+//! The command line and the console do it through here, so that both mean the same and leave the same record. Everything
+//! is one transaction of the store: it needs no broker, and nothing of it is done twice.
 //!
 //! It decides nothing about a person: a replay goes the way of every delivery.
 
@@ -10,11 +11,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::problem::chain;
 use super::state::Source;
-use crate::domain::{BuriedId, DeliveryId, Signal};
-use crate::queue::Queue;
-use crate::store::{self, Acceptance, Audit, Batch, Buried, BuriedState, Lane, Op, Receipt, Store};
+use crate::domain::{BuriedId, DeliveryId, Identity, Signal};
+use crate::store::{
+    self, Acceptance, Audit, Batch, Buried, BuriedState, Delivery, Lane, Op, SignalOutcome, SignalRow, Store, Waiting,
+};
 
 /// Why a row was not settled.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +28,6 @@ pub enum Error {
     /// It cannot be read: the source is gone, there is no body, or it is still not understood.
     #[error("{0}")]
     Unread(String),
-    /// The queue did not take it; the row stays as it is.
-    #[error("it could not be put on the queue: {0}")]
-    NotDurable(String),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -45,19 +43,6 @@ fn word(state: BuriedState) -> &'static str {
 /// Opens the configured source of a name; the text says why there is none.
 pub type OpenSource = Arc<dyn Fn(&str) -> Result<Source, String> + Send + Sync>;
 
-/// What a body is read with again, and where it goes.
-#[derive(Clone)]
-pub struct Reader {
-    pub queue: Arc<dyn Queue>,
-    pub source: OpenSource,
-}
-
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("queue", &self.queue).finish_non_exhaustive()
-    }
-}
-
 /// Who settles, why and when.
 #[derive(Debug, Clone)]
 pub struct By {
@@ -69,18 +54,20 @@ pub struct By {
     pub with: Vec<Op>,
 }
 
-/// Reads a row's body again, puts it on the queue and records that; the ids of the signals found in it.
+/// Reads a row's body again, lays its signals before the workers and records that; the ids of the signals found in it.
 ///
 /// # Errors
-/// As [`Error`]. Cut short, it can be done again: the same body starts nothing twice.
-pub async fn replay(store: &dyn Store, reader: &Reader, id: BuriedId, by: By) -> Result<Vec<String>, Error> {
+/// As [`Error`]; then nothing happened.
+pub async fn replay(store: &dyn Store, open: &OpenSource, id: BuriedId, mut by: By) -> Result<Vec<String>, Error> {
     let row = lying(store, id).await?;
-    let signals = match row.content.get("signal") {
-        Some(signal) => again(&*reader.queue, &row, signal.clone()).await?,
-        None => reread(store, reader, &row).await?,
+    let acceptance = match row.content.get("signal") {
+        Some(signal) => again(&row, signal.clone())?,
+        None => reread(store, open, &row).await?,
     };
-    settle(store, id, BuriedState::Replayed, &signals, by).await?;
-    Ok(signals)
+    let ids: Vec<String> = acceptance.signals.iter().map(|signal| signal.id.to_string()).collect();
+    by.with.extend(taken(acceptance, by.at));
+    settle(store, id, BuriedState::Replayed, &ids, by).await?;
+    Ok(ids)
 }
 
 /// Decides that a row needs nothing; it stays listed.
@@ -123,10 +110,9 @@ async fn settle(store: &dyn Store, id: BuriedId, state: BuriedState, signals: &[
     }
 }
 
-/// Reads a body again and makes it a delivery. Its name on the queue is the buried row's, so that a replay cut short
-/// and repeated starts nothing twice.
-async fn reread(store: &dyn Store, reader: &Reader, row: &Buried) -> Result<Vec<String>, Error> {
-    let source = (reader.source)(&row.source).map_err(Error::Unread)?;
+/// Reads a body again and makes it a delivery.
+async fn reread(store: &dyn Store, open: &OpenSource, row: &Buried) -> Result<Acceptance, Error> {
+    let source = open(&row.source).map_err(Error::Unread)?;
     let kept = match row.delivery {
         Some(delivery) => store.delivery_body(delivery).await?,
         None => None,
@@ -139,23 +125,14 @@ async fn reread(store: &dyn Store, reader: &Reader, row: &Buried) -> Result<Vec<
     let parsed =
         source.parse(&body, row.at).map_err(|error| Error::Unread(format!("still not understood: {error}")))?;
     let when = (DeliveryId::new(Uuid::now_v7()), row.at);
-    let acceptance = source.acceptance(when, (body, Some(format!("replay:{}", row.id))), parsed.findings, |_| false);
-    let ids = acceptance.signals.iter().map(|signal| signal.id.to_string()).collect();
-    match accept(&*reader.queue, acceptance).await? {
-        Receipt::Accepted => Ok(ids),
-        Receipt::Replay { answer } => {
-            let ids = answer["ids"].as_array().into_iter().flatten();
-            Ok(ids.filter_map(|id| id.as_str().map(str::to_owned)).collect())
-        }
-    }
+    Ok(source.acceptance(when, (body, Some(format!("replay:{}", row.id))), parsed.findings, |_| false))
 }
 
 /// A signal that the broker had given up: it goes back as it is. None of it was taken in, so its id is free.
-async fn again(queue: &dyn Queue, row: &Buried, signal: Value) -> Result<Vec<String>, Error> {
+fn again(row: &Buried, signal: Value) -> Result<Acceptance, Error> {
     let signal: Signal =
         serde_json::from_value(signal).map_err(|error| Error::Unread(format!("still not understood: {error}")))?;
-    let ids = vec![signal.id.to_string()];
-    let acceptance = Acceptance {
+    Ok(Acceptance {
         delivery: DeliveryId::new(Uuid::now_v7()),
         source: signal.source.clone(),
         tenant: signal.tenant.clone(),
@@ -163,14 +140,40 @@ async fn again(queue: &dyn Queue, row: &Buried, signal: Value) -> Result<Vec<Str
         webhook_id: Some(format!("replay:{}", row.id)),
         body: Bytes::new(),
         body_hash: String::new(),
+        answer: json!({ "ids": [signal.id] }),
         signals: vec![signal],
         buried: None,
-        answer: json!({ "ids": ids }),
-    };
-    accept(queue, acceptance).await?;
-    Ok(ids)
+    })
 }
 
-async fn accept(queue: &dyn Queue, acceptance: Acceptance) -> Result<Receipt, Error> {
-    queue.accept(acceptance).await.map_err(|error| Error::NotDurable(chain(&error)))
+/// A delivery whose signals wait to be taken in, now, by any worker.
+fn taken(acceptance: Acceptance, now: Timestamp) -> Vec<Op> {
+    const REASON: &str = "replayed";
+    let mut ops = vec![Op::PutDelivery(Box::new(Delivery {
+        id: acceptance.delivery,
+        source: acceptance.source,
+        tenant: acceptance.tenant,
+        received_at: acceptance.received_at,
+        webhook_id: acceptance.webhook_id,
+        body: acceptance.body,
+        body_hash: acceptance.body_hash,
+        answer: acceptance.answer,
+    }))];
+    for signal in acceptance.signals {
+        let object_id = signal.finding.subject.known_object_id();
+        ops.push(Op::PutSignal(Box::new(SignalRow {
+            identity: object_id.map(|object_id| Identity { tenant: signal.tenant.clone(), object_id }),
+            signal: signal.clone(),
+            outcome: SignalOutcome {
+                word: "waiting".into(),
+                reason: Some(REASON.into()),
+                case: None,
+                run: None,
+                first: None,
+            },
+            first_of_content: false,
+        })));
+        ops.push(Op::PutWaiting(Box::new(Waiting { signal, attempt: 0, due_at: now, reason: REASON.into() })));
+    }
+    ops
 }

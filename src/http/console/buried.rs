@@ -79,7 +79,7 @@ pub(super) async fn settle(
     };
     let done = match (sent.get("verb"), reason) {
         ("replay", reason) => {
-            buried::replay(console.store(), console.reader(), row, by(reason.unwrap_or_default())).await.map(drop)
+            buried::replay(console.store(), console.sources(), row, by(reason.unwrap_or_default())).await.map(drop)
         }
         ("drop", Some(reason)) => buried::discard(console.store(), row, by(reason)).await,
         ("drop", None) => return Err(Problem::unfit("say why it needs nothing: a dropped row stays listed with it")),
@@ -94,10 +94,6 @@ fn refused(error: &Error, id: &RequestId) -> Problem {
         Error::NoSuch(_) => nothing(),
         Error::Settled(_) => Problem::conflict(format!("{error}; nothing more was done")),
         Error::Unread(why) => Problem::unfit(format!("it was not replayed: {why}")),
-        Error::NotDurable(why) => {
-            tracing::error!(request.id = %id.0, error = why, "a replay could not be put on the queue");
-            Problem::not_durable("nothing was replayed; try again").retry_after(5)
-        }
         Error::Store(store::Error::Spent(_)) => Problem::not_signed_in("your account was disabled"),
         Error::Store(error) => Problem::of_store(error, id),
     }

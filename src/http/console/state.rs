@@ -14,7 +14,7 @@ use super::view::{Names, Section, Shell};
 use crate::domain::task::{Reviewer, Role};
 use crate::domain::{TenantName, run::Mode};
 use crate::engine::Engine;
-use crate::http::buried::Reader;
+use crate::http::buried::OpenSource;
 use crate::http::pause::{PAUSE, Pause};
 use crate::http::sign_in::{SignIn, SignedIn};
 use crate::http::{Limits, Problem, RequestId};
@@ -73,7 +73,8 @@ pub struct Parts {
     pub limits: Limits,
     pub configured: Configured,
     /// What was set aside is read again with it.
-    pub reader: Reader,
+    /// Opens a source by its name, to read again what lies buried.
+    pub sources: OpenSource,
     /// Streams of events end with it.
     pub stop: CancellationToken,
 }
@@ -130,8 +131,8 @@ impl Console {
         &self.0.parts.configured
     }
 
-    pub(super) fn reader(&self) -> &Reader {
-        &self.0.parts.reader
+    pub(super) fn sources(&self) -> &OpenSource {
+        &self.0.parts.sources
     }
 
     pub(super) fn telemetry(&self) -> &Telemetry {

@@ -98,7 +98,7 @@ async fn a_receiver_without_a_store_and_a_worker_apart_contain_a_person_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_goes_over_the_broker() {
+async fn a_replay_needs_the_store_only() {
     let estate = Estate::open().await;
     until_async("the store", async || estate.worker.path("oust.db").exists()).await;
     let store = Sqlite::open(estate.worker.path("oust.db"), Options::default()).expect("a store");

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use axum::Router;
 use oust::domain::run::Mode;
 use oust::domain::task::{Kind, Role, Task, Verdict};
-use oust::http::buried::Reader;
 use oust::http::console::{self, Configured, Console, Parts, TenantFacts};
 use oust::http::sign_in;
 use oust::http::{Limits, PAUSE, Source, SourceKind};
 use oust::sources::auth::networks::Networks;
-use oust::store::Store;
 use oust::store::reviewers::Reviewers;
 use oust::store::sqlite::{Options, Sqlite};
 use oust::telemetry::Telemetry;
@@ -112,7 +110,7 @@ pub(super) async fn scene_on(setup: Setup, change: impl FnOnce(&mut sign_in::Par
             receives: false,
             works: true,
         },
-        reader: Reader { queue: app.queue.clone(), source: Arc::new(source) },
+        sources: Arc::new(source),
         stop: stop.clone(),
     });
     house.router = Router::new().merge(console::router(&console));
