@@ -93,7 +93,7 @@ pub fn of_step(offers: &[Order], run: RunId, step: &str) -> Vec<(&'static str, &
 
 /// The run may be cancelled.
 pub fn cancels(offers: &[Order], run: RunId) -> bool {
-    offers.iter().any(|order| *order == Order::Cancel { run })
+    offers.contains(&Order::Cancel { run })
 }
 
 /// The newest password of the case was set and passed on by nobody.
