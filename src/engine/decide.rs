@@ -20,6 +20,15 @@ pub struct Evidence {
     pub consume: Vec<Op>,
     /// Goes with a recorded decision only.
     pub keep: Vec<Op>,
+    /// The revision that was decided about; absent where the deed is bound to none. Whoever decided about an open task
+    /// and finds it decided came second: a denial of what was open does not take back what was approved meanwhile.
+    pub revision: Option<u64>,
+}
+
+impl Evidence {
+    fn came_second(&self, task: &Task) -> bool {
+        self.revision.is_some_and(|seen| seen != task.revision) && !task.state.is_undecided()
+    }
 }
 
 /// A decision as recorded.
@@ -91,7 +100,8 @@ impl Inner {
         let mut task = self.store.task(id).await.map_err(DecideError::Store)?.ok_or(DecideError::NoSuchTask)?;
         let now = self.now();
         let before = task.revision;
-        let consequences = match task.apply(event.clone(), now) {
+        let applied = if proof.came_second(&task) { Err(task.conflict()) } else { task.apply(event.clone(), now) };
+        let consequences = match applied {
             Ok(consequences) => consequences,
             Err(refused) => {
                 let mut ops = proof.consume.clone();

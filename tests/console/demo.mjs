@@ -11,7 +11,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Reviewer, Stage, Twin, freePort, step, until } from './stage.mjs';
+import { HOME, Reviewer, Stage, Twin, freePort, step, until } from './stage.mjs';
 
 const [oust, pictures] = process.argv.slice(2);
 const apart = Boolean(process.env.APART);
@@ -39,7 +39,7 @@ stage.play(async () => {
   const another = { id: directory.first_person, name: 'the first person' };
 
   assert.equal((await fetch(`${stage.origin}/console`, { redirect: 'manual', headers: { Accept: 'text/html' } })).status, 303);
-  const reviewer = await Reviewer.open(stage, 'demo', {});
+  const reviewer = await Reviewer.open(stage, 'demo');
   const { tab } = reviewer;
   await tab.goto(link);
   await tab.getByLabel('Name of the device').fill('virtual key');
@@ -53,7 +53,7 @@ stage.play(async () => {
   await reviewer.heading('Identities at risk').waitFor();
   step('signed out, and in again with the passkey');
 
-  const { context } = await Reviewer.open(stage, 'stranger', {});
+  const { context } = await Reviewer.open(stage, 'stranger');
   const late = context.pages()[0];
   await late.goto(link);
   await late.getByRole('heading', { name: 'Enrol a passkey', exact: true }).or(late.getByRole('heading', { level: 1 })).first().waitFor();
@@ -110,11 +110,11 @@ stage.play(async () => {
   step('passed on; it is not shown again');
 
   const own = 'Her-own-4-words-9x';
-  const wrong = await twin.ask('login', { user: ada.id, password: `${password}.`, new_password: own });
+  const wrong = await twin.ask('login', { user: ada.id, password: `${password}.`, new_password: own, origin: HOME });
   assert.ok(wrong.status >= 400, 'another password is no good');
-  const first = await twin.ask('login', { user: ada.id, password });
+  const first = await twin.ask('login', { user: ada.id, password, origin: HOME });
   assert.ok(first.status >= 400 && /50055|expired/.test(JSON.stringify(first.body)), JSON.stringify(first.body));
-  const changed = await twin.ask('login', { user: ada.id, password, new_password: own });
+  const changed = await twin.ask('login', { user: ada.id, password, new_password: own, origin: HOME });
   assert.equal(changed.status, 200, JSON.stringify(changed.body));
   step('the person signs in with exactly that password and must change it');
 

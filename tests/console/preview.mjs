@@ -7,13 +7,9 @@
 
 import { createServer } from 'node:http';
 import { readFile, readdir, mkdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-const require = createRequire(path.join((process.env.NODE_PATH ?? '.').split(':')[0], 'x.js'));
-const { chromium } = require('playwright-core');
-const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
+import { examine, launch, overflow } from './stage.mjs';
 
 const [pages, out, ...only] = process.argv.slice(2);
 const assets = fileURLToPath(new URL('../../src/http/console/assets/', import.meta.url));
@@ -41,11 +37,7 @@ const server = createServer(async (request, response) => {
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
 const base = `http://127.0.0.1:${server.address().port}`;
 
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 await mkdir(out, { recursive: true });
 const names = (await readdir(pages)).filter((f) => f.endsWith('.html')).map((f) => f.slice(0, -5)).sort()
   .filter((name) => !only.length || only.includes(name));
@@ -68,27 +60,15 @@ for (const colorScheme of ['light', 'dark']) {
       at = `${name} ${size} ${colorScheme}`;
       await page.setViewportSize({ width, height });
       await page.goto(`${base}/page/${name}`, { waitUntil: 'load' });
-      const wide = await page.evaluate(() => {
-        const most = document.documentElement.clientWidth;
-        if (document.documentElement.scrollWidth <= most) return null;
-        const scrolls = (e) => e && e !== document.body && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-        const culprit = [...document.querySelectorAll('body *')].find((e) => e.getBoundingClientRect().right > most + 1 && !scrolls(e));
-        return culprit ? culprit.outerHTML.slice(0, 120) : 'something';
-      });
+      const wide = await overflow(page);
       if (wide) problems.push(`${at}: wider than the screen: ${wide}`);
       if (size === 'narrow') continue;
       if (PICTURED.has(name) || only.length) await page.screenshot({ path: path.join(out, `${name}-${size}-${colorScheme}.png`), fullPage: true });
       // Each size and each scheme once.
       if ((size === 'phone') !== (colorScheme === 'dark')) continue;
-      await page.evaluate(axe);
-      const result = await page.evaluate(() => globalThis.axe.run(document, {
-        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
-      }));
-      for (const violation of result.violations) {
-        const bad = ['serious', 'critical'].includes(violation.impact);
-        const line = `${at}: ${violation.impact} ${violation.id}: ${violation.nodes[0].html.slice(0, 140)} ${violation.nodes[0].failureSummary?.split('\n')[1] ?? ''}`;
-        if (bad) problems.push(line); else console.log(`note: ${line}`);
-      }
+      const { bad, notes } = await examine(page);
+      problems.push(...bad.map((line) => `${at}: ${line}`));
+      for (const line of notes) console.log(`note: ${at}: ${line}`);
     }
   }
   await context.close();

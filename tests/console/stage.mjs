@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { createWriteStream, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ const { chromium } = require('playwright-core');
 const run = promisify(execFile);
 
 /** The source of axe-core, to be evaluated in a page. */
-export const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 /** The longest that anything may take. */
 export const PATIENCE = 20_000;
 
@@ -52,6 +52,26 @@ export function launch() {
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync'],
   });
+}
+
+/** What sticks out of the screen sideways, if anything does. */
+export const overflow = (page) => page.evaluate(() => {
+  const most = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= most) return null;
+  const scrolls = (e) => e && e !== document.body && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+  const culprit = [...document.querySelectorAll('body *')].find((e) => e.getBoundingClientRect().right > most + 1 && !scrolls(e));
+  return culprit ? culprit.outerHTML.slice(0, 120) : 'something';
+});
+
+/** What axe finds, as lines: what must not be, and what may. */
+export async function examine(page, what = 'html') {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate((part) => globalThis.axe.run(part, {
+    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'],
+  }), what);
+  const line = ({ impact, id, nodes: [node] }) => `${impact} ${id}: ${node.html.slice(0, 140)} ${node.failureSummary?.split('\n')[1] ?? ''}`;
+  const bad = (violation) => ['serious', 'critical'].includes(violation.impact);
+  return { bad: violations.filter(bad).map(line), notes: violations.filter((violation) => !bad(violation)).map(line) };
 }
 
 /** A process of ours; what it says is kept in a file and can be awaited. */
@@ -121,7 +141,8 @@ export class Twin {
   }
 }
 
-export const PLAYBOOK = (name, kind, approval, more = '') => `name: ${name}
+/** A playbook that revokes, reads, and asks for a reset. */
+export const playbook = (name, kind, approval, reads = ['read_user']) => `name: ${name}
 version: 1
 description: Somebody else holds a session of this person.
 on:
@@ -129,15 +150,13 @@ on:
 contain:
   - do: revoke_sessions
 collect:
-  - do: read_user
-  - do: read_sign_ins
-    with: { window: 24h }
-  - do: read_risk
-  - do: read_auth_methods
-${more}recover:
+${reads.map((read) => `  - do: ${read}\n`).join('')}recover:
   - do: reset_password
     approval: ${approval}
 `;
+
+/** Where people are when they are at home. */
+export const HOME = { ip: '192.0.2.10', city: 'Berlin', country: 'DE' };
 
 /** A folder with a configuration, processes, browsers. `stop` ends and removes all of it. */
 export class Stage {
@@ -149,6 +168,8 @@ export class Stage {
     const [text] = await twin.says(/\{[^]*\}/);
     const tenant = JSON.parse(text);
     stage.twin = Object.assign(new Twin(tenant.url), { tenant: tenant.tenant_id, client: tenant.client_id, secret: 'twin-secret' });
+    // Their throttling is for other tests; here people wait.
+    await stage.twin.ask('knobs', { throttle_identity_protection: false, throttle_audit_logs: false, throttle_security: false });
     stage.port = await freePort();
     stage.origin = `http://localhost:${stage.port}`;
     stage.graph = tenant.url;
@@ -305,11 +326,11 @@ ${config(stage) || 'store: sqlite:oust.db\nqueue: embedded\ntelemetry: { log: js
 
 /** A reviewer's browser: one context, one authenticator of its own. */
 export class Reviewer {
-  static async open(stage, name, options) {
+  static async open(stage, name, options = {}, keys = []) {
     const reviewer = new Reviewer();
     const context = await stage.context(options);
     Object.assign(reviewer, { stage, name, context, tab: await context.newPage() });
-    await reviewer.plug(reviewer.tab);
+    await reviewer.plug(reviewer.tab, keys);
     return reviewer;
   }
 
@@ -325,17 +346,27 @@ export class Reviewer {
     Object.assign(this, { devtools, authenticatorId });
   }
 
+  /** The keys as another authenticator has them now: their counters went on there. */
+  async take(keys) {
+    const { authenticatorId } = this;
+    await this.devtools.send('WebAuthn.clearCredentials', { authenticatorId });
+    for (const credential of keys) await this.devtools.send('WebAuthn.addCredential', { authenticatorId, credential });
+  }
+
   async keys() {
     const { credentials } = await this.devtools.send('WebAuthn.getCredentials', { authenticatorId: this.authenticatorId });
     return credentials;
   }
 
-  /** Another tab of the same browser; the key comes along. */
+  /** Another tab of the same browser, with a passkey of its own. */
   async another() {
-    const keys = await this.keys();
-    const twin = Object.assign(new Reviewer(), { stage: this.stage, name: this.name, context: this.context, tab: await this.context.newPage() });
-    await twin.plug(twin.tab, keys);
-    return twin;
+    const second = Object.assign(new Reviewer(), { stage: this.stage, name: this.name, context: this.context, tab: await this.context.newPage() });
+    await second.plug(second.tab);
+    await second.goto('/console/settings');
+    await second.tab.getByLabel('Name of the device').fill('second key');
+    await second.button('Add a passkey').click();
+    await second.tab.getByText('second key', { exact: false }).first().waitFor();
+    return second;
   }
 
   button(name) { return this.tab.getByRole('button', { name, exact: true }); }
@@ -393,5 +424,3 @@ export class Reviewer {
   }
 }
 
-export const arguments_ = () => process.argv.slice(2);
-export { path, readFile };

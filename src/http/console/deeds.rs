@@ -27,7 +27,7 @@ fn actor(who: &SignedIn) -> String {
 
 /// The account must still be live in the transaction of the deed.
 fn live(who: &SignedIn) -> Evidence {
-    Evidence { consume: vec![Change::IsLive(who.account.id.clone()).into()], keep: Vec::new() }
+    Evidence { consume: vec![Change::IsLive(who.account.id.clone()).into()], ..Evidence::default() }
 }
 
 fn refused(error: &DecideError, id: &RequestId) -> Problem {

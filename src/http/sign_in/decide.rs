@@ -166,7 +166,11 @@ pub(super) async fn record(
         let live = Change::IsLive(signed_in.account.id.clone());
         let mut first = vec![Op::from(live)];
         first.extend(consume.take().unwrap_or_default());
-        let evidence = Evidence { consume: first, keep: vec![Change::PutProof(Box::new(proof)).into()] };
+        let evidence = Evidence {
+            consume: first,
+            keep: vec![Change::PutProof(Box::new(proof)).into()],
+            revision: Some(one.revision),
+        };
         let event = Event::Vote(Box::new(one.ballot(by.clone())));
         let result = sign_in.decider()?.decide(one.task, &actor(&signed_in.account.id), event, evidence).await;
         match result {
