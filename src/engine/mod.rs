@@ -16,6 +16,8 @@
 mod audit;
 mod background;
 mod decide;
+mod duties;
+mod handover;
 mod hook;
 mod intake;
 mod lane;
@@ -256,7 +258,7 @@ impl Engine {
             engine.inner.begin_era().await?;
         }
         background::read_settings(&engine.inner).await?;
-        background::read_members(&engine.inner).await?;
+        duties::read_members(&engine.inner).await?;
         Ok(engine)
     }
 
@@ -278,7 +280,7 @@ impl Engine {
             self.inner.tasks.wait().await;
         }
         let era = self.inner.era();
-        if self.inner.works && !self.inner.is_dead() && background::leads(&self.inner, background::AUDIT) {
+        if self.inner.works && !self.inner.is_dead() && duties::leads(&self.inner, duties::AUDIT) {
             audit::sign(&self.inner).await;
         }
         if !era.ended.is_cancelled() {

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::background::{POLL, every, leads};
+use super::background::every;
+use super::duties::{POLL, leads};
 use super::{Inner, Tenant};
 use crate::domain::{BuriedId, DeliveryId, Signal, SignalId};
 use crate::graph::{self, Terms};

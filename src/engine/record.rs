@@ -108,7 +108,7 @@ impl Lane {
             owned: busy,
             due_at: if busy { Some(now) } else { person.wake_at(inner.rules.collect_limit) },
             urgent: person.is_urgent(),
-            watch_at: person.doc.watch.as_ref().map(|watch| watch.next_at),
+            watch_at: person.doc.watch_at(),
         };
         let known = self.person_doc();
         let same_doc = known.is_some_and(|doc| *doc == person.doc);
@@ -392,6 +392,7 @@ fn case_row(person: &Person, case: &Case, closed_at: Option<Timestamp>, state: &
         revoke_verified_at: case.revoke_verified_at,
         detail: json!({
             "latest_activity": case.latest_activity, "guest": case.guest, "reset_at": case.reset_at,
+            "changed_by_user_at": case.changed_by_user_at,
             "playbooks": case.playbooks, "steps": steps,
         }),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Inner, Tenant};
+use super::{Inner, Tenant, handover};
 use crate::domain::person::{Doc, Traces, Watch};
 use crate::domain::signal::{Evidence, Finding, Place};
 use crate::domain::{DeliveryId, Identity, Outcome, Risk, Signal, SignalId, Subject};
@@ -25,36 +25,54 @@ const MOST_SIGN_INS: usize = 5_000;
 /// Reads every tenant that has somebody due.
 pub(super) async fn once(inner: &Arc<Inner>) {
     for tenant in inner.tenants.values() {
-        if let Err(error) = look(inner, tenant).await {
+        let docs = match docs(inner, tenant).await {
+            Ok(docs) => docs,
+            Err(error) => {
+                inner.telemetry.store_error("people.watched", &error);
+                continue;
+            }
+        };
+        if let Err(error) = look(inner, tenant, &docs).await {
             tracing::warn!(tenant.name = %tenant.name, error = %error, "the watch could not read; it looks again");
+        }
+        if let Err(error) = handover::look(inner, tenant, &docs).await {
+            tracing::warn!(tenant.name = %tenant.name, error = %error, "what became of new passwords could not be written; it looks again");
         }
     }
 }
 
-async fn look(inner: &Arc<Inner>, tenant: &Arc<Tenant>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// Everybody of a tenant who is looked after.
+async fn docs(inner: &Inner, tenant: &Tenant) -> Result<Vec<(Identity, Doc)>, store::Error> {
+    let watched = inner.store.watched(&tenant.name, inner.now(), MOST_PEOPLE).await?;
+    let corrupt = |error| store::Error::Corrupt {
+        what: "the document of a watched person".into(),
+        source: Some(Box::new(error)),
+    };
+    watched.into_iter().map(|(identity, doc)| Ok((identity, serde_json::from_value(doc).map_err(corrupt)?))).collect()
+}
+
+async fn look(
+    inner: &Arc<Inner>,
+    tenant: &Arc<Tenant>,
+    docs: &[(Identity, Doc)],
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let now = inner.now();
-    let watched = inner.store.watched(&tenant.name, now, MOST_PEOPLE).await?;
-    let mut people: Vec<(Identity, Doc, Watch)> = Vec::new();
-    for (identity, doc) in watched {
-        let doc: Doc = serde_json::from_value(doc)?;
-        if let Some(watch) = doc.watch.clone() {
-            people.push((identity, doc, watch));
-        }
-    }
-    if !people.iter().any(|(_, _, watch)| watch.next_at <= now) {
+    let watches = |(identity, doc): &(Identity, Doc)| Some((identity.clone(), doc.watch.clone()?));
+    let people: Vec<(Identity, Watch)> = docs.iter().filter_map(watches).collect();
+    if !people.iter().any(|(_, watch)| watch.next_at <= now) {
         return Ok(());
     }
-    let oldest = people.iter().map(|(_, _, watch)| watch.last_revoke).min().unwrap_or(now);
+    let oldest = people.iter().map(|(_, watch)| watch.last_revoke).min().unwrap_or(now);
     let since = (oldest - SignedDuration::from_secs(5)).max(now - SignedDuration::from_mins(70));
     let sign_ins = tenant.graph.sign_ins_since(since, MOST_SIGN_INS, &Terms::read(Duration::from_secs(20))).await?;
-    for (identity, _, watch) in &people {
+    for (identity, watch) in &people {
         let theirs = sign_ins.iter().filter(|sign_in| sign_in.user_id == Some(identity.object_id));
         let hits: Vec<&SignIn> = theirs.filter(|sign_in| is_hit(sign_in, watch)).collect();
         for sign_in in hits {
             raise(inner, identity, watch, sign_in, now).await?;
         }
     }
-    for (identity, _, _) in people.iter().filter(|(_, _, watch)| watch.next_at <= now) {
+    for (identity, _) in people.iter().filter(|(_, watch)| watch.next_at <= now) {
         looked(inner, identity, now).await?;
     }
     Ok(())
@@ -157,8 +175,7 @@ async fn looked(
         let row = record.into_row(identity.clone());
         let mut doc: Doc = serde_json::from_value(row.doc)?;
         doc.watch = doc.watch.and_then(|watch| watch.looked(now, doc.case.is_some(), inner.rules.watch_every));
-        let watch_at = doc.watch.as_ref().map(|watch| watch.next_at);
-        let row = PersonRow { doc: serde_json::to_value(&doc)?, watch_at, ..row };
+        let row = PersonRow { watch_at: doc.watch_at(), doc: serde_json::to_value(&doc)?, ..row };
         match inner.store.commit(Priority::Other, Batch { expect, ops: vec![Op::PutPerson(Box::new(row))] }).await {
             Err(store::Error::Conflict(_)) => {}
             other => return Ok(other?),

@@ -3,6 +3,8 @@
 
 pub mod amqp;
 mod embedded;
+#[cfg(test)]
+mod sample;
 
 use async_trait::async_trait;
 use jiff::Timestamp;

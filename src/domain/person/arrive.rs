@@ -244,6 +244,7 @@ impl Person {
             revoke_accepted_at: None,
             revoke_verified_at: None,
             reset_at: None,
+            changed_by_user_at: None,
         });
         case.signals += 1;
         case.kinds.insert(arrival.kind);

@@ -8,6 +8,7 @@ mod advance;
 mod arrive;
 mod ask;
 mod attempt;
+mod handover;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use super::task::{self, Policy, Task};
 
 pub use advance::READ_BACK;
 pub use arrive::{Arrival, PlanRef, Taken};
+pub use handover::{Change, Handover};
 pub use settle::{Answer, Settled};
 
 /// Evaluates conditions; the expression language lives above the ground.
@@ -143,6 +145,9 @@ pub struct Case {
     pub revoke_verified_at: Option<Timestamp>,
     #[serde(default)]
     pub reset_at: Option<Timestamp>,
+    /// When the person replaced the one-time password.
+    #[serde(default)]
+    pub changed_by_user_at: Option<Timestamp>,
 }
 
 /// What remains of a closed case: enough to know whether a late signal brings anything new.
@@ -166,6 +171,16 @@ pub struct Doc {
     /// Signals that met a revoke in flight; judged when it settles.
     pub pending: Vec<Arrival>,
     pub watch: Option<Watch>,
+    /// A one-time password that the person has not replaced yet, as far as was read.
+    pub handover: Option<Handover>,
+}
+
+impl Doc {
+    /// When sign-ins or the last password change are to be read next.
+    pub fn watch_at(&self) -> Option<Timestamp> {
+        let watch = self.watch.as_ref().map(|watch| watch.next_at);
+        watch.into_iter().chain(self.handover.as_ref().map(|handover| handover.next_at)).min()
+    }
 }
 
 /// A person in hand.

@@ -9,7 +9,7 @@ use super::super::plan::{EffectClass, OnFailure, Phase, RESET, REVOKE, Step, Ste
 use super::super::run::{Event, Illegal, Mode, StepState};
 use super::super::task;
 use super::ask::about;
-use super::{Around, Note, Output, Person, ReadBack, Watch, Watermark};
+use super::{Around, Handover, Note, Output, Person, ReadBack, Watch, Watermark};
 
 /// What came back from outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,6 +130,8 @@ impl Person {
         }
         if step.action == RESET {
             self.password_changed(left_at);
+            let case = self.doc.case.as_ref().map(|case| case.id);
+            self.doc.handover = case.map(|case| Handover::of(case, left_at, around.now));
         }
         Ok(())
     }
@@ -138,6 +140,7 @@ impl Person {
     pub(super) fn password_changed(&mut self, at: Timestamp) {
         if let Some(case) = &mut self.doc.case {
             case.reset_at = Some(at);
+            case.changed_by_user_at = None;
             case.unchanged = false;
         }
         if let Some(watch) = &mut self.doc.watch {

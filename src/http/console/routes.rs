@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
 use axum::routing::get;
 
 use super::answer::{nothing, pretty};
@@ -41,12 +42,13 @@ pub fn routes(console: &Console) -> Routes {
         .route(p(), "/console/tasks/{id}/acknowledge", approver, deeds::acknowledge, s())
 }
 
-/// Everything below `/console`, ready to be merged with the others.
+/// Everything below `/console`, and the way there from `/`, ready to be merged with the others.
 pub fn router(console: &Console) -> Router {
     let lost = Router::new().route("/console/{*path}", get(nothing));
     routes(console)
         .into_router()
         .merge(lost)
+        .route("/", get(|| async { Redirect::temporary(paths::HOME) }))
         .route(assets::ROUTE, get(assets::serve))
         .layer(from_fn_with_state(console.clone(), pretty))
         .layer(from_fn(crate::http::around))

@@ -10,8 +10,6 @@ mod consume;
 mod dial;
 mod link;
 mod publish;
-#[cfg(test)]
-mod sample;
 mod settings;
 mod shelf;
 mod spooling;

@@ -291,8 +291,8 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<Letter>, Unreadable> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::acceptance;
     use super::*;
+    use crate::queue::sample::acceptance;
 
     #[test]
     fn a_delivery_reads_back_as_written_and_its_body_travels_once() {

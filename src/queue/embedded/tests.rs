@@ -3,11 +3,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::SignedDuration;
-use serde_json::json;
-use uuid::Uuid;
 
 use super::*;
-use crate::domain::{DeliveryId, Finding, Kind, ObjectId, Outcome, Risk, Signal, SignalId, Subject};
+use crate::queue::sample::acceptance;
 use crate::store::sqlite::{Options, Sqlite};
 use crate::store::{Batch, Lane, Op};
 
@@ -35,50 +33,10 @@ fn stage(now: fn() -> Timestamp) -> Stage {
     Stage { store, queue, dir }
 }
 
-fn acceptance(number: u128) -> Acceptance {
-    let tenant: crate::domain::TenantName = "contoso".parse().expect("a name");
-    let delivery = DeliveryId::new(Uuid::from_u128(number));
-    let finding = Finding {
-        kind: Kind::AnomalousToken,
-        raw_kind: "anomalousToken".to_owned(),
-        risk: Risk::High,
-        title: String::new(),
-        shape: "risk_detection".to_owned(),
-        subject: Subject::of(ObjectId::new(Uuid::from_u128(1))),
-        activity_at: None,
-        detected_at: None,
-        refs: BTreeMap::new(),
-        evidence: crate::domain::signal::Evidence::default(),
-        content: number.to_string(),
-        outcome: Outcome::Act,
-    };
-    let signal = Signal {
-        id: SignalId::new(Uuid::from_u128(number)),
-        delivery,
-        source: "sentinel".to_owned(),
-        tenant: tenant.clone(),
-        received_at: still(),
-        traceparent: None,
-        finding,
-    };
-    Acceptance {
-        delivery,
-        source: "sentinel".to_owned(),
-        tenant,
-        received_at: still(),
-        webhook_id: None,
-        body: "{}".into(),
-        body_hash: String::new(),
-        signals: vec![signal],
-        buried: None,
-        answer: json!({}),
-    }
-}
-
 impl Stage {
     async fn accept(&self, numbers: std::ops::RangeInclusive<u128>) {
         for number in numbers {
-            self.queue.accept(acceptance(number)).await.expect("durable");
+            self.queue.accept(acceptance(number, 1)).await.expect("durable");
         }
     }
 
@@ -103,7 +61,7 @@ impl Stage {
 }
 
 fn numbers(claims: &[Claim]) -> Vec<u128> {
-    claims.iter().map(|claim| claim.signal.id.uuid().as_u128()).collect()
+    claims.iter().map(|claim| claim.signal.id.uuid().as_u128() >> 32).collect()
 }
 
 #[tokio::test]
@@ -183,7 +141,7 @@ async fn what_lay_there_before_the_start_is_claimed_in_full() {
 async fn what_another_process_accepts_is_found() {
     let stage = stage(still);
     let other = Sqlite::open(stage.dir.path().join("oust.db"), Options::default()).expect("opens");
-    other.accept(acceptance(7)).await.expect("accepts");
+    other.accept(acceptance(7, 1)).await.expect("accepts");
     let claims = stage.claim(1).await;
     assert_eq!(numbers(&claims), [7]);
 }
@@ -205,7 +163,7 @@ async fn a_claim_settled_without_its_transaction_is_not_lost() {
 #[tokio::test]
 async fn no_more_is_given_out_than_can_be_held_until_some_is_settled() {
     let stage = stage(still);
-    let acceptances = (1..=MOST_HELD as u128 + 2).map(|number| stage.queue.accept(acceptance(number)));
+    let acceptances = (1..=MOST_HELD as u128 + 2).map(|number| stage.queue.accept(acceptance(number, 1)));
     for receipt in futures_util::future::join_all(acceptances).await {
         assert_eq!(receipt.expect("durable"), Receipt::Accepted);
     }

@@ -26,6 +26,17 @@ async fn drained(stage: &Stage, count: u128) -> Vec<u128> {
     seen
 }
 
+/// The spool, once the last of its process has ended.
+async fn let_go(stage: &Stage) -> std::sync::Arc<Spool> {
+    let mut spool = None;
+    until("the spool to be free", || {
+        spool = Spool::open(stage.spool_path(), ROOM).ok();
+        spool.is_some()
+    })
+    .await;
+    spool.expect("open")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_broker_is_away_deliveries_are_taken_and_come_over_in_order() {
     let stage = Stage::amqp().await;
@@ -83,14 +94,8 @@ async fn what_was_spooled_survives_the_process() {
         accept(&*queue, one(number)).await;
     }
     drop(queue);
-    // The file is let go of when the last of it has ended.
-    let mut spool = None;
-    until("the spool to be free", || {
-        spool = Spool::open(stage.spool_path(), ROOM).ok();
-        spool.is_some()
-    })
-    .await;
-    let again = spooling(stage.config(), spool.expect("open")).await;
+    let spool = let_go(&stage).await;
+    let again = spooling(stage.config(), spool).await;
     assert_eq!(drained(&stage, 10).await, (1..=10).collect::<Vec<_>>());
     until("the spool to be empty", || again.condition().spooled == 0).await;
     stage.end().await;
@@ -149,13 +154,7 @@ async fn what_was_sent_and_not_yet_forgotten_is_sent_twice_and_taken_in_once() {
     }
     // The spool as it was before anything was brought over, as a process killed then leaves it behind.
     drop(queue);
-    let mut spool = None;
-    until("the spool to be free", || {
-        spool = Spool::open(stage.spool_path(), ROOM).ok();
-        spool.is_some()
-    })
-    .await;
-    drop(spool);
+    drop(let_go(&stage).await);
     let kept = stage.folder.path().join("kept.db");
     std::fs::copy(stage.spool_path(), &kept).expect("copied");
     let mut new = 0;

@@ -150,6 +150,8 @@ async fn every_page_is_there_for_whoever_signed_in_and_for_nobody_else() {
         assert!(reply.text.contains("There is nothing here"), "{lost}: {}", reply.text);
     }
     assert_eq!(vera.get("/console/tasks?after=;--").await.status, 400);
+    let front = scene.house.browser().get("/").await;
+    assert_eq!((front.status.as_u16(), front.location()), (307, "/console"));
     let home = vera.get("/console").await.text;
     assert!(home.contains("ada@contoso.example") && home.contains(&scene.task_page()), "{home}");
     assert!(!vera.get(&scene.task_page()).await.text.contains(">Approve<"), "a viewer is offered no decision");

@@ -64,3 +64,53 @@ async fn a_reset_in_doubt_is_verified_by_the_process_that_comes_after() {
     let count = app.count("resetPassword", ada);
     assert_eq!((count.received, count.applied), (1, 1));
 }
+
+/// Opens what was sealed to the base point: its private half is 1.
+async fn password(app: &App, task: &Task) -> String {
+    use base64::Engine as _;
+    use rustls::crypto::aws_lc_rs::hpke::DH_KEM_P256_HKDF_SHA256_AES_256 as SUITE;
+    use rustls::crypto::hpke::{EncapsulatedSecret, Hpke as _, HpkePrivateKey};
+    let sealed = app.store.sealed(task.id).await.expect("a read").expect("a secret");
+    let part = |name: &str| {
+        let text = sealed[name].as_str().expect("a part");
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).expect("base64url")
+    };
+    let mut one = vec![0; 32];
+    one[31] = 1;
+    let (key, enc) = (HpkePrivateKey::from(one), EncapsulatedSecret(part("enc")));
+    let aad = task.id.to_string();
+    let clear =
+        SUITE.open(&enc, b"oust temporary password v1", aad.as_bytes(), &part("ciphertext"), &key).expect("opens");
+    String::from_utf8(clear).expect("text")
+}
+
+async fn detail(app: &App) -> serde_json::Value {
+    app.cases().await[0].detail["changed_by_user_at"].clone()
+}
+
+async fn looked(app: &App) {
+    push(app, SignedDuration::from_secs(11));
+    app.engine.watch_once().await;
+    app.idle().await;
+}
+
+/// The case is closed by then, or not: either way it says that the one-time password is no longer in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_case_says_when_the_person_replaced_the_one_time_password() {
+    let (app, ada, task) = asked().await;
+    vote(&app, &task, Verdict::Approve, true).await.expect("a vote");
+    eventually(&app, "the reset", async || super::task(&app, &task).await.state.word() == "sealed").await;
+    super::revoked(&app, ada, 2).await;
+    app.idle().await;
+    looked(&app).await;
+    assert!(detail(&app).await.is_null(), "our own change is not the person's");
+    push(&app, SignedDuration::from_secs(60));
+    let issued = password(&app, &task).await;
+    app.twin.change_password(ada, &issued, "Their own, 7 words long").expect("a change");
+    looked(&app).await;
+    let changed: jiff::Timestamp = detail(&app).await.as_str().expect("an instant").parse().expect("an instant");
+    assert!(app.clock.now().duration_since(changed) < SignedDuration::from_mins(2));
+    assert!(app.picture().await.contains("password.changed_by_user"));
+    let doc = app.store.person(&app.identity(ada)).await.expect("a read").expect("a person").doc;
+    assert!(doc["handover"].is_null(), "nothing is left to look at");
+}

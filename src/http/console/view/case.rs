@@ -146,7 +146,7 @@ impl CaseView {
             actions: if may_act { actions(case, &person.name) } else { Vec::new() },
             action_url: paths::case_action(case.id),
             step_url: paths::step_action(case.id),
-            changed_by_user: known.password_changed.filter(|changed| reset_at.is_some_and(|reset| changed.at > reset)),
+            changed_by_user: instant("changed_by_user_at").map(|at| When::new(at, eye.now)),
             reset_at: reset_at.map(|at| When::new(at, eye.now)),
             person,
             known,

@@ -1,4 +1,4 @@
-//! Deliveries for the tests of this module.
+//! Deliveries for the tests of both queues.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::domain::signal::Evidence;
 use crate::domain::{DeliveryId, Finding, Kind, ObjectId, Outcome, Risk, Signal, SignalId, Subject, TenantName};
 use crate::store::Acceptance;
 
-/// A delivery of so many signals.
+/// A delivery of so many signals; the number stands in the upper bits of their ids.
 pub(super) fn acceptance(number: u128, signals: u128) -> Acceptance {
     let tenant: TenantName = "contoso".parse().expect("a name");
     let delivery = DeliveryId::new(Uuid::from_u128(number));
