@@ -296,7 +296,7 @@ ${config(stage) || 'store: sqlite:oust.db\nqueue: embedded\ntelemetry: { log: js
   }
 
   /** Plays; a failure leaves a picture of every page that is open. */
-  async play(work) {
+  async play(work, { exit = true } = {}) {
     try {
       await work(this);
       assert.deepEqual(this.errors, [], 'no page broke');
@@ -314,7 +314,7 @@ ${config(stage) || 'store: sqlite:oust.db\nqueue: embedded\ntelemetry: { log: js
       await this.stop({ keep: true });
       process.exit(1);
     }
-    process.exit(0);
+    if (exit) process.exit(0);
   }
 
   async stop({ keep = false } = {}) {
