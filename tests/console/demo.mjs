@@ -56,7 +56,7 @@ stage.play(async () => {
   const { context } = await Reviewer.open(stage, 'stranger');
   const late = context.pages()[0];
   await late.goto(link);
-  await late.getByRole('heading', { name: 'Enrol a passkey', exact: true }).or(late.getByRole('heading', { level: 1 })).first().waitFor();
+  await late.getByRole('heading', { name: 'This link does not work', exact: true }).waitFor();
   assert.equal(await late.getByRole('button', { name: 'Create a passkey' }).count(), 0);
   step('the link does not work twice');
 
