@@ -77,13 +77,12 @@ async function examined(pages, state) {
   for (const colorScheme of ['light', 'dark']) {
     const context = await stage.context({ colorScheme, storageState: state, reducedMotion: 'reduce' });
     const tab = await context.newPage();
-    for (const [size, width, height] of [['phone', 390, 844], ['desk', 1440, 900], ['narrow', 360, 740]]) {
-      await tab.setViewportSize({ width, height });
-      for (const [name, where, heading] of pages) {
-        if (size === 'narrow' && colorScheme === 'dark') continue;
+    for (const [name, where, heading] of pages) {
+      await tab.goto(`${stage.origin}${where}`);
+      await tab.getByRole('heading', { level: 1, name: heading, exact: true }).waitFor();
+      for (const [size, width, height] of [['phone', 390, 844], ['desk', 1440, 900], ['narrow', 360, 740]]) {
         const at = `${name} ${size} ${colorScheme}`;
-        await tab.goto(`${stage.origin}${where}`);
-        await tab.getByRole('heading', { level: 1, name: heading, exact: true }).waitFor();
+        await tab.setViewportSize({ width, height });
         const wide = await overflow(tab);
         if (wide) problems.push(`${at}: wider than the screen: ${wide}`);
         if (size === 'narrow') continue;

@@ -65,7 +65,7 @@ export const overflow = (page) => page.evaluate(() => {
 
 /** What axe finds, as lines: what must not be, and what may. */
 export async function examine(page, what = 'html') {
-  await page.evaluate(axe);
+  if (!await page.evaluate(() => Boolean(globalThis.axe))) await page.evaluate(axe);
   const { violations } = await page.evaluate((part) => globalThis.axe.run(part, {
     runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations'],
   }), what);
