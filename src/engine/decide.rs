@@ -35,6 +35,12 @@ impl Evidence {
             _ => None,
         })
     }
+
+    /// Whoever decided about an open task and finds it decided came second: a denial of what was open does not take back
+    /// what was approved meanwhile.
+    fn came_second(&self, task: &Task) -> bool {
+        self.shown().is_some_and(|proof| proof.wanted.revision != task.revision) && !task.state.is_undecided()
+    }
 }
 
 /// A decision as recorded.
@@ -115,6 +121,7 @@ impl Inner {
         };
         let applied = match &named {
             Some(Err(refused)) => Err(refused.clone()),
+            _ if proof.came_second(&task) => Err(task.conflict()),
             _ => task.apply(event.clone(), now),
         };
         let consequences = match applied {

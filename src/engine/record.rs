@@ -16,8 +16,8 @@ use crate::domain::ledger::{Effect, EffectState, Fault};
 use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
 use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
 use crate::domain::run::{End, Entry, Event, Intent, Run, StepState};
-use crate::domain::task::{Kind, New, Snapshot, Task};
-use crate::domain::{Identity, RunId, SignalId, TaskId};
+use crate::domain::task::{Kind, New, Snapshot, State, Task};
+use crate::domain::{CaseId, Identity, RunId, SignalId, TaskId};
 use crate::queue::Claim;
 use crate::store::{
     Audit, Batch, Cap, CaseRow, Epoch, Expect, Op, PersonRecord, PersonRow, RunRow, SignalOutcome, SignalRow,
@@ -258,6 +258,38 @@ impl Lane {
                 object_id: Some(person.identity.object_id),
                 case,
                 detail: note.detail.clone(),
+            })));
+        }
+        self.put_ends(person, output, case, now, ops);
+    }
+
+    /// What clocks, preconditions and later evidence did to tasks: nobody decided it, so no decision's record tells it.
+    fn put_ends(&self, person: &Person, output: &Output, case: Option<CaseId>, now: Timestamp, ops: &mut Vec<Op>) {
+        let before = self.person_now();
+        for task in output.tasks.iter().filter_map(|id| person.tasks.get(id)) {
+            let was = before.and_then(|before| before.tasks.get(&task.id));
+            let (word, previous) = (task.state.word(), was.map(|was| was.state.word()));
+            let told = matches!(
+                task.state,
+                State::Escalated { .. }
+                    | State::Expired { .. }
+                    | State::Lapsed { .. }
+                    | State::Cancelled { .. }
+                    | State::RevealExpired { .. }
+            );
+            let verb = match was {
+                _ if told && previous != Some(word) => format!("task.{word}"),
+                Some(was) if was.newer != task.newer => "task.evidence".to_owned(),
+                _ => continue,
+            };
+            ops.push(Op::Audit(Box::new(Audit {
+                at: now,
+                actor: "worker".into(),
+                verb,
+                tenant: Some(person.identity.tenant.clone()),
+                object_id: Some(person.identity.object_id),
+                case,
+                detail: json!({ "task": task.id, "kind": task.kind.word(), "was": previous, "newer": task.newer }),
             })));
         }
     }

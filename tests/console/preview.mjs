@@ -1,4 +1,4 @@
-// Looks at the rendered pages with a real browser: screenshots, axe, overflow, weight, and the scripts at work.
+// Looks at every page in every state, as the view models render them, with a real browser: screenshots, axe, overflow.
 //
 // usage: node tests/console/preview.mjs PAGES OUT [ONLY…]
 //   PAGES  where the Rust test wrote them (target/tmp/console)
@@ -7,13 +7,9 @@
 
 import { createServer } from 'node:http';
 import { readFile, readdir, mkdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-const require = createRequire(path.join((process.env.NODE_PATH ?? '.').split(':')[0], 'x.js'));
-const { chromium } = require('playwright-core');
-const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
+import { examine, launch, overflow, step } from './stage.mjs';
 
 const [pages, out, ...only] = process.argv.slice(2);
 const assets = fileURLToPath(new URL('../../src/http/console/assets/', import.meta.url));
@@ -41,61 +37,46 @@ const server = createServer(async (request, response) => {
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
 const base = `http://127.0.0.1:${server.address().port}`;
 
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 await mkdir(out, { recursive: true });
 const names = (await readdir(pages)).filter((f) => f.endsWith('.html')).map((f) => f.slice(0, -5)).sort()
   .filter((name) => !only.length || only.includes(name));
-const PICTURED = new Set(['home', 'home-paused-shadow', 'home-empty', 'home-hostile', 'tasks', 'task', 'task-sealed', 'task-manual', 'case',
-  'buried', 'playbooks', 'playbook', 'audit', 'overview', 'settings', 'sign-in', 'enrol', 'error-409-difference']);
-const SIZES = [['phone', 390, 844], ['desk', 1440, 900]];
 const problems = [];
-
-for (const colorScheme of ['light', 'dark']) {
-  const context = await browser.newContext({ colorScheme, timezoneId: 'Europe/Berlin', reducedMotion: 'reduce' });
+const kinds = [['phone', 390, 844, 'light'], ['desk', 1440, 900, 'dark']];
+const tabs = [];
+let at = '';
+for (const [, width, height, colorScheme] of kinds) {
+  const context = await browser.newContext({ colorScheme, viewport: { width, height }, timezoneId: 'Europe/Berlin', reducedMotion: 'reduce' });
   const page = await context.newPage();
-  let at = '';
   page.on('console', (message) => {
     const text = message.text();
     if (message.type() === 'error' && !/404|EventSource|net::ERR/.test(text)) problems.push(`${at}: ${text}`);
   });
   page.on('pageerror', (error) => problems.push(`${at}: ${error.message}`));
-  for (const name of names) {
-    for (const [size, width, height] of [...SIZES, ['narrow', 360, 740]]) {
-      at = `${name} ${size} ${colorScheme}`;
-      await page.setViewportSize({ width, height });
-      await page.goto(`${base}/page/${name}`, { waitUntil: 'load' });
-      const wide = await page.evaluate(() => {
-        const most = document.documentElement.clientWidth;
-        if (document.documentElement.scrollWidth <= most) return null;
-        const scrolls = (e) => e && e !== document.body && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-        const culprit = [...document.querySelectorAll('body *')].find((e) => e.getBoundingClientRect().right > most + 1 && !scrolls(e));
-        return culprit ? culprit.outerHTML.slice(0, 120) : 'something';
-      });
-      if (wide) problems.push(`${at}: wider than the screen: ${wide}`);
-      if (size === 'narrow') continue;
-      if (PICTURED.has(name) || only.length) await page.screenshot({ path: path.join(out, `${name}-${size}-${colorScheme}.png`), fullPage: true });
-      // Each size and each scheme once.
-      if ((size === 'phone') !== (colorScheme === 'dark')) continue;
-      await page.evaluate(axe);
-      const result = await page.evaluate(() => globalThis.axe.run(document, {
-        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
-      }));
-      for (const violation of result.violations) {
-        const bad = ['serious', 'critical'].includes(violation.impact);
-        const line = `${at}: ${violation.impact} ${violation.id}: ${violation.nodes[0].html.slice(0, 140)} ${violation.nodes[0].failureSummary?.split('\n')[1] ?? ''}`;
-        if (bad) problems.push(line); else console.log(`note: ${line}`);
-      }
+  tabs.push(page);
+}
+// The running console's pages are examined in every scheme and size; here every state is, in one of them by turns.
+for (const [number, name] of names.entries()) {
+  for (const [turn, [size, width, height, scheme]] of kinds.entries()) {
+    if (number % 2 !== turn && !only.length) continue;
+    const page = tabs[turn];
+    at = `${name} ${size} ${scheme}`;
+    await page.goto(`${base}/page/${name}`, { waitUntil: 'load' });
+    await page.screenshot({ path: path.join(out, `${name}-${size}-${scheme}.png`), fullPage: true });
+    const { bad, notes } = await examine(page);
+    problems.push(...bad.map((line) => `${at}: ${line}`));
+    for (const line of notes) console.log(`note: ${at}: ${line}`);
+    for (const narrow of [width, 360]) {
+      await page.setViewportSize({ width: narrow, height });
+      const wide = await overflow(page);
+      if (wide) problems.push(`${at}: wider than ${narrow} px: ${wide}`);
     }
+    await page.setViewportSize({ width, height });
   }
-  await context.close();
 }
 
 await browser.close();
 server.close();
-console.log(`${names.length} pages; ${problems.length} problems`);
-for (const problem of problems) console.log(problem);
+if (!problems.length) step(`${names.length} pages in every state: axe finds nothing serious, nothing sticks out`);
+for (const problem of problems) console.log(`expected nothing of it: ${problem}`);
 process.exit(problems.length ? 1 : 0);

@@ -6,14 +6,11 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { webcrypto } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { examine, launch, step } from './stage.mjs';
 
-const require = createRequire(path.join((process.env.NODE_PATH ?? '.').split(':')[0], 'x.js'));
-const { chromium } = require('playwright-core');
-const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
 const [pages, out] = process.argv.slice(2);
 const assets = fileURLToPath(new URL('../../src/http/console/assets/', import.meta.url));
 const PASSWORD = 'hk7-Nq.44+zT9%mK2wXe';
@@ -112,18 +109,13 @@ const server = createServer(async (request, response) => {
 await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
 const base = `http://localhost:${server.address().port}`;
 
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 const context = await browser.newContext({ viewport: { width: 390, height: 844 } });
 await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: base });
 const tab = await context.newPage();
 const errors = [];
 tab.on('pageerror', (error) => errors.push(error.message));
 tab.on('console', (message) => { if (/Content Security Policy/.test(message.text())) errors.push(message.text()); });
-const step = (text) => console.log(`ok  ${text}`);
 const button = (name) => tab.getByRole('button', { name, exact: true });
 
 await tab.goto(`${base}/task`);
@@ -170,9 +162,7 @@ tell(`task:${world.decided[0].task}`);
 const dialog = tab.getByRole('dialog', { name: 'Temporary password' });
 await dialog.waitFor();
 assert.ok(!(await tab.content()).includes(PASSWORD), 'masked until asked');
-await tab.evaluate(axe);
-const audited = await tab.evaluate(() => globalThis.axe.run('dialog', { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa'] }));
-assert.deepEqual(audited.violations.map((violation) => violation.id), []);
+assert.deepEqual((await examine(tab, 'dialog')).bad, []);
 if (out) await tab.screenshot({ path: path.join(out, 'reveal-masked.png') });
 await button('Show password').click();
 await tab.getByText(PASSWORD).waitFor();

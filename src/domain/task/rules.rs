@@ -204,7 +204,7 @@ impl Task {
     }
 
     /// Who was first, when, and what it was: for the one who came second.
-    pub(super) fn conflict(&self) -> Refused {
+    pub fn conflict(&self) -> Refused {
         let (who, when, what) = match &self.state {
             State::Pending => (String::new(), self.created_at, "pending"),
             State::Escalated { at } => ("clock".to_owned(), *at, "escalated"),

@@ -63,6 +63,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     }
 }
 
+/// Below it stand the links of invitations.
+const ENROL: &str = "/console/enrol/";
+
 /// True where a page is wanted rather than JSON.
 fn wants_page(headers: &HeaderMap) -> bool {
     headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|it| it.contains("text/html"))
@@ -71,13 +74,18 @@ fn wants_page(headers: &HeaderMap) -> bool {
 /// Refusals become pages where a browser asked for one.
 pub(super) async fn pretty(Shared(console): Shared<Console>, request: Request, next: Next) -> Response {
     let (page, id) = (wants_page(request.headers()), RequestId::of(&request));
+    let enrols = request.uri().path().starts_with(ENROL);
     let mut response = next.run(request).await;
     let Some(Unrendered(problem)) = response.extensions_mut().remove::<Unrendered>() else { return response };
     if !page {
         response.extensions_mut().insert(Unrendered(problem));
         return response;
     }
-    let (shell, view) = (Shell::outside(console.now()), explained(&problem, response.headers(), &id));
+    let view = match response.status() {
+        StatusCode::NOT_FOUND if enrols => ErrorView::no_invitation(),
+        _ => explained(&problem, response.headers(), &id),
+    };
+    let shell = Shell::outside(console.now());
     let Ok(html) = (ErrorPage { shell: &shell, view: &view }).html() else {
         response.extensions_mut().insert(Unrendered(problem));
         return response;

@@ -310,3 +310,34 @@ async fn a_listening_page_hears_of_a_decision_made_by_somebody_else() {
     }
     assert!(decided && heard.contains("event: changed"), "{heard}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_of_an_open_task_that_was_approved_meanwhile_is_told_so_and_can_be_made_again() {
+    let scene = scene().await;
+    let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;
+    let (mut carl, mut other) = scene.house.signed_in("carl", Role::Approver).await;
+    let denial = |revision: u64| {
+        json!({
+            "task": scene.task.id, "revision": revision, "verdict": Verdict::Deny, "digest": scene.task.digest(),
+            "reason": "she is on holiday there",
+        })
+    };
+    let begun = carl.post("/console/decide/begin", denial(scene.task.revision)).await;
+    assert_eq!(begun.status, 200, "{begun:?}");
+    assert_eq!(scene.decide(&mut rita, &mut key, Verdict::Approve).await.status, 200);
+
+    let finish = json!({ "ceremony": begun.body["ceremony"], "credential": other.get(&begun.body, &Says::get()) });
+    let late = carl.post("/console/decide/finish", finish.clone()).await;
+    assert_eq!((late.status.as_u16(), &late.body["what"]), (409, &json!("approved")), "{late:?}");
+    assert_eq!(late.body["who"], "rita");
+    assert_eq!(scene.state().await, "approved");
+    let again = carl.post("/console/decide/finish", finish).await;
+    assert_eq!(again.body["type"], "urn:oust:problem:spent", "the proof was good for one attempt: {again:?}");
+
+    let revision = super::task(&scene.app, &scene.task).await.revision;
+    let begun = carl.post("/console/decide/begin", denial(revision)).await;
+    let finish = json!({ "ceremony": begun.body["ceremony"], "credential": other.get(&begun.body, &Says::get()) });
+    assert_eq!(carl.post("/console/decide/finish", finish).await.status, 200);
+    assert_eq!(scene.state().await, "revoked");
+    assert_eq!(scene.app.count("resetPassword", scene.ada).received, 0);
+}

@@ -111,7 +111,9 @@ function complain(form, problem) {
   if (!box) return;
   const line = (text, tag = 'p') => Object.assign(document.createElement(tag), { textContent: text });
   const lines = [line(problem.title ?? 'It did not work', 'strong')];
-  if (problem.detail) lines.push(line(problem.detail));
+  const first = problem.who && problem.what && new Date(problem.when);
+  const detail = first ? `It is already ${problem.what}: ${problem.who}, ${first.toLocaleTimeString('en-GB')}.` : problem.detail;
+  if (detail) lines.push(line(detail));
   for (const change of problem.difference ?? []) {
     lines.push(line(`${change.what}: shown ${change.shown || 'nothing'}, now ${change.now}`));
   }

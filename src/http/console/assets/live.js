@@ -45,6 +45,7 @@ function remember(region) {
     typed: fields.filter((f) => (f.type === 'checkbox' ? f.checked : f.value !== f.defaultValue)).map((f) => [key(f), f.value]),
     open: [...region.querySelectorAll('details[data-key]')].map((d) => [d.dataset.key, d.open]),
     scroll: [...region.querySelectorAll('.scroll, pre')].map((e) => [e.scrollLeft, e.scrollTop]),
+    refusal: region.querySelector('.decide [data-problem].note'),
   };
 }
 
@@ -61,6 +62,12 @@ function restore(region, was) {
   [...region.querySelectorAll('.scroll, pre')].forEach((element, index) => {
     if (was.scroll[index]) [element.scrollLeft, element.scrollTop] = was.scroll[index];
   });
+  // Why something was refused stays until the page is loaded again, also when the form went away.
+  if (was.refusal) {
+    const place = region.querySelector('.decide [data-problem]');
+    if (place) place.replaceWith(was.refusal);
+    else (region.querySelector('.decide h2') ?? region.firstElementChild).after(was.refusal);
+  }
   const focus = was.focus && region.querySelector(was.focus);
   if (focus) {
     focus.focus({ preventScroll: true });

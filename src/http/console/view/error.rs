@@ -70,8 +70,18 @@ impl ErrorView {
 
     /// 404.
     pub fn not_found(what: &str) -> Self {
-        Self::new(404, "There is nothing here", what)
+        Self::new(404, "There is nothing here", &words::capital(what))
             .todo(&["The link may be cut or mistyped: ids look like case_ or task_ and 32 hexadecimal digits."])
+    }
+
+    /// 404 of an enrolment link.
+    pub fn no_invitation() -> Self {
+        let mut view = Self::new(404, "This link does not work", "It was used, has expired or never was.").todo(&[
+            "A link makes one passkey and lives for 15 minutes. Ask an operator for another.",
+            "You have a passkey already? Then sign in.",
+        ]);
+        view.links = vec![(paths::SIGN_IN.to_owned(), "Sign in")];
+        view
     }
 
     /// 409 or 403, 422: a decision was refused. The loser is told who was first, when, and what.
