@@ -370,34 +370,39 @@ impl Inner {
     /// A browser is there. Where it was away, what waits for it goes on: nobody is due for that, so the person is
     /// touched. Other workers know only what the store knows.
     async fn saw(self: Arc<Self>, task: TaskId, now: Timestamp, is_back: bool) {
-        let seen = async {
-            let mut batch = Batch { expect: None, ops: Vec::new() };
-            let mut touched = None;
-            if is_back
-                && let Some(Task { approval: Some(_), identity: Some(identity), state, .. }) =
-                    self.store.task(task).await?
-                && !state.is_terminal()
-            {
-                touched = Some(identity);
-            }
-            if self.tells_of_browsers() {
-                batch.ops.push(Op::Seen { task, at: now });
-                if let Some(identity) = &touched {
-                    self.touch(identity, now, &mut batch).await?;
-                }
-                match self.store.commit(Priority::Other, batch).await {
-                    // Somebody writes this person right now; the next heartbeat finds them.
-                    Err(store::Error::Conflict(_)) => drop(lock(&self.presence).remove(&task)),
-                    other => other?,
+        for _ in 0..20 {
+            match self.keep_seen(task, now, is_back).await {
+                Ok(Some(identity)) => return self.tell(&identity, lane::Message::Wake, None),
+                Ok(None) => return,
+                // Somebody writes this person right now.
+                Err(store::Error::Conflict(_)) => {}
+                Err(error) => {
+                    self.telemetry.store_error("task.seen", &error);
+                    break;
                 }
             }
-            Ok::<_, store::Error>(touched)
-        };
-        match seen.await {
-            Ok(Some(identity)) => self.tell(&identity, lane::Message::Wake, None),
-            Ok(None) => {}
-            Err(error) => self.telemetry.store_error("task.seen", &error),
         }
+        // The next heartbeat begins anew.
+        lock(&self.presence).remove(&task);
+    }
+
+    /// Whoever waits for this browser, if it was away.
+    async fn keep_seen(&self, task: TaskId, now: Timestamp, is_back: bool) -> Result<Option<Identity>, store::Error> {
+        let mut touched = None;
+        if is_back
+            && let Some(Task { approval: Some(_), identity: Some(identity), state, .. }) = self.store.task(task).await?
+            && !state.is_terminal()
+        {
+            touched = Some(identity);
+        }
+        if self.tells_of_browsers() {
+            let mut batch = Batch { expect: None, ops: vec![Op::Seen { task, at: now }] };
+            if let Some(identity) = &touched {
+                self.touch(identity, now, &mut batch).await?;
+            }
+            self.store.commit(Priority::Other, batch).await?;
+        }
+        Ok(touched)
     }
 
     /// The work may be done by another process, which knows of browsers only what the store says.

@@ -4,12 +4,10 @@
 //! deciding reviewer's browser can open. This module stores and sends nothing, and cannot open what it sealed.
 
 mod password;
-mod proof;
 mod recipient;
 mod signing;
 
 pub use password::{Rules, TemporaryPassword, generate};
-pub use proof::{NotSigned, check_passkey, check_token};
 pub use recipient::{RecipientKey, Sealed, seal};
 pub use signing::{PublicKey, SigningError, SigningKey};
 

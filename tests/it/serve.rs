@@ -325,7 +325,7 @@ async fn what_is_buried_is_listed_shown_replayed_and_dropped_while_serve_runs() 
     std::fs::write(&file, text).expect("written");
     let replayed = site.said(&["buried", "replay", &id], 0);
     let signal = replayed["items"][0]["signals"][0].as_str().expect("a signal").to_owned();
-    assert_eq!(reader.outcome(&signal).await["outcome"]["word"], "act");
+    until_async("its intake", async || reader.outcome(&signal).await["outcome"]["word"] == "act").await;
     until_async("the revoke", async || twin.revokes(person(5)).await == (1, 1)).await;
     site.said(&["buried", "replay", &id], 1);
     site.said(&["buried", "drop", &rain, "--reason", "the weather is nobody's session"], 0);

@@ -15,7 +15,7 @@ use sha2::Digest as _;
 use crate::domain::TaskId;
 use crate::domain::reviewer::{CEREMONY, Proof, Shown, Wanted, json_digest, nonce_digest};
 use crate::domain::task::{Digest, Verdict};
-use crate::seal::{check_passkey, check_token};
+use crate::http::sign_in::{check_passkey, check_token};
 use crate::store::Audit;
 
 /// Events of a task that need no proof of their own: a fresh session was asked for, or the browser's key.

@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 
 use super::claims::Claims;
 use super::{Config, Error};
-use crate::seal::check_token;
+use crate::http::sign_in::proof::check_token;
 
 /// Clocks of the provider and of ours may differ by so much.
 pub(super) const SKEW: i64 = 60;
