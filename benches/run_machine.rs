@@ -121,7 +121,7 @@ impl World {
             let (run, step) = place(&self.person, &deed);
             self.running.remove(&(run, step.clone()));
             let answer = match deed {
-                Deed::ReadBack => Answer::SessionsValidFrom(Some(self.now)),
+                Deed::ReadBack => Answer::ReadBack { valid_from: Some(self.now), password_changed: None },
                 _ => Answer::Done { result: json!({"id": "x"}), request_id: None, left_at: self.now },
             };
             self.turn(Vec::new(), Some(Settled { run, step, answer }));

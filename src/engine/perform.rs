@@ -68,7 +68,9 @@ pub(super) fn start(
                     let slot = inner.others.clone().acquire_owned().await;
                     let read = graph.user(object_id, &Terms::read(READ_BACK_TIMEOUT)).await;
                     drop(slot);
-                    let answer = Answer::SessionsValidFrom(read.ok().and_then(|user| user.sessions_valid_from));
+                    let (valid_from, password_changed) =
+                        read.map_or((None, None), |user| (user.sessions_valid_from, user.last_password_change));
+                    let answer = Answer::ReadBack { valid_from, password_changed };
                     Back::Settled(Settled { run: reading.run, step: StepId(READ_BACK.into()), answer })
                 }
                 .boxed(),

@@ -40,7 +40,7 @@ const CALL: SignedDuration = SignedDuration::from_secs(60);
 const GIVE_UP: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How long after the reset, and how often it is read until then.
 const PACE: [(SignedDuration, SignedDuration); 3] = [
-    (SignedDuration::from_mins(15), SignedDuration::from_secs(10)),
+    (SignedDuration::from_mins(5), SignedDuration::from_secs(5)),
     (SignedDuration::from_hours(2), SignedDuration::from_mins(1)),
     (SignedDuration::from_hours(48), SignedDuration::from_mins(10)),
 ];
@@ -51,6 +51,12 @@ impl Handover {
     pub fn of(case: CaseId, left_at: Timestamp, now: Timestamp) -> Self {
         let took = now.duration_since(left_at).clamp(SignedDuration::ZERO, CALL);
         Self { case, left_at, ours_until: left_at + took + SKEW, seen: None, next_at: now + SKEW }
+    }
+
+    /// What the revoke after the reset was read back with: nobody was shown the password by then.
+    pub fn saw(&mut self, changed: Option<Timestamp>) {
+        let ours = self.left_at - SKEW..=self.ours_until;
+        self.seen = self.seen.or(changed.filter(|at| ours.contains(at)));
     }
 
     /// Judges what was read at `now`; `None` when Graph did not say.
@@ -104,6 +110,17 @@ mod tests {
     }
 
     #[test]
+    fn a_quick_person_is_told_from_ourselves_by_what_was_read_at_once() {
+        let mut handover = fresh();
+        handover.saw(Some(at(-500)));
+        assert_eq!(handover.seen, None, "a replica that lags");
+        handover.saw(Some(at(1)));
+        handover.saw(Some(at(2)));
+        assert_eq!(handover.seen, Some(at(1)), "the first counts");
+        assert_eq!(handover.read(Some(at(2)), at(3)), Change::ByUser(at(2)));
+    }
+
+    #[test]
     fn a_replica_that_lags_says_nothing() {
         let looked = not_yet(fresh().read(Some(at(-500)), at(3)));
         assert_eq!(looked.seen, None);
@@ -119,7 +136,7 @@ mod tests {
     #[test]
     fn it_is_read_ever_more_seldom_and_at_last_given_up() {
         let pace = |seconds| not_yet(fresh().read(None, at(seconds))).next_at.duration_since(at(seconds)).as_secs();
-        assert_eq!([60, 3_600, 86_400, 500_000].map(pace), [10, 60, 600, 3_600]);
+        assert_eq!([60, 3_600, 86_400, 500_000].map(pace), [5, 60, 600, 3_600]);
         assert_eq!(fresh().read(None, at(14 * 24 * 3_600)), Change::Never);
     }
 

@@ -35,8 +35,11 @@ pub enum Answer {
         fault: Fault,
         verify_at: Timestamp,
     },
-    /// `signInSessionsValidFromDateTime`, read back.
-    SessionsValidFrom(Option<Timestamp>),
+    /// `signInSessionsValidFromDateTime` and `lastPasswordChangeDateTime`, read back after a revoke.
+    ReadBack {
+        valid_from: Option<Timestamp>,
+        password_changed: Option<Timestamp>,
+    },
 }
 
 /// A call that ended.
@@ -63,7 +66,10 @@ impl Person {
     /// `Illegal` when the answer does not fit the journal (a late answer of a lost lease).
     pub fn settle(&mut self, settled: Settled, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let Settled { run, step, answer } = settled;
-        if let Answer::SessionsValidFrom(valid_from) = answer {
+        if let Answer::ReadBack { valid_from, password_changed } = answer {
+            if let Some(handover) = &mut self.doc.handover {
+                handover.saw(password_changed);
+            }
             return self.read_back(valid_from, around, out);
         }
         let Some(spec) = self.run(run).and_then(|r| r.plan.step(&step)).cloned() else { return Ok(()) };
@@ -109,7 +115,7 @@ impl Person {
             Answer::StillUnknown { fault, verify_at } => {
                 self.record(out, around.now, run, Event::Unknown { step, fault, verify_at: Some(verify_at) })
             }
-            Answer::SessionsValidFrom(_) => Ok(()),
+            Answer::ReadBack { .. } => Ok(()),
         }
     }
 

@@ -358,8 +358,10 @@ impl World {
         self.prepared.remove(&place);
         let is_look = matches!(deed, Deed::Verify { .. });
         let answer = match (&deed, how) {
-            (Deed::ReadBack, How::Done) => Answer::SessionsValidFrom(self.accepted.last().copied()),
-            (Deed::ReadBack, _) => Answer::SessionsValidFrom(None),
+            (Deed::ReadBack, How::Done) => {
+                Answer::ReadBack { valid_from: self.accepted.last().copied(), password_changed: None }
+            }
+            (Deed::ReadBack, _) => Answer::ReadBack { valid_from: None, password_changed: None },
             (Deed::Verify { .. }, How::Done) => Answer::Applied(json!({})),
             (Deed::Verify { .. }, How::NotApplied) => Answer::NotApplied,
             (Deed::Verify { .. }, How::Undetermined) => Answer::Undetermined("nobody can tell".into()),
