@@ -163,11 +163,17 @@ async function order(url, fields) {
   try {
     if (asked.reveals) decision.recipient_key = (await ensure(asked.task)).key;
     await ceremony(DECIDE, decision);
-  } catch {
-    // It waits on its own page, which says how it stands and decides it just as well.
+  } catch (error) {
+    // It waits on its own page, which decides it just as well and says why that is needed.
+    sessionStorage.setItem('oust:problem', JSON.stringify(error.problem ?? { title: 'It is not decided yet', detail: 'Decide it here.' }));
   }
   return asked.location;
 }
+
+const left = sessionStorage.getItem('oust:problem');
+sessionStorage.removeItem('oust:problem');
+const deciding = document.querySelector('form[data-decide]');
+if (left && deciding) complain(deciding, JSON.parse(left));
 
 document.addEventListener('submit', async (event) => {
   const form = event.target;
