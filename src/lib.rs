@@ -6,6 +6,8 @@
 //!  queue ─▶ engine/worker ─▶ engine/naming (who is it) ─▶ engine/intake: one transaction (signal, case, run, intent)
 //!        ─▶ engine/lane: person.next decides ─▶ guard ─▶ ledger "intended" ─▶ actions ─▶ graph ─▶ ledger result ─▶ next
 //!  step wants approval ─▶ task row; nothing waits in memory ─▶ engine/decide ─▶ wake ─▶ the run goes on
+//!  a reviewer asks for something by hand ─▶ engine/order ─▶ a task like any other ─▶ engine/decide ─▶ a run of its own
+//!  password handed over ─▶ engine/handover reads until the person has replaced it
 //! ```
 //!
 //! # The floors
