@@ -278,9 +278,9 @@ fn verdict(context: &Context, seen: &Seen) -> Result<(), Failure> {
         };
         let votes = match seen.proved {
             Tally { passkey: 0, provider: 0, unsigned: 0 } => "no votes".to_owned(),
-            Tally { passkey, provider: 0, unsigned: 0 } => format!("{passkey} votes, each signed by its reviewer's passkey"),
+            Tally { passkey, provider: 0, unsigned: 0 } => format!("{passkey} votes, each signed by a passkey recorded for its reviewer"),
             Tally { passkey, provider, unsigned } => format!(
-                "{passkey} votes signed by their reviewer's passkey, {} on the identity provider's word ({provider} tokens \
+                "{passkey} votes signed by a passkey recorded for their reviewer, {} on the identity provider's word ({provider} tokens \
                  signed with its key, {unsigned} without)",
                 provider + unsigned
             ),

@@ -12,7 +12,7 @@ use super::decide::release_key;
 use super::duties::{self, AUDIT, CLOCKS, WATCH, leads};
 use super::intake::{Asking, Held};
 use super::lane::Message;
-use super::{Inner, audit, lock, poll, watch};
+use super::{Inner, audit, handover, lock, poll, watch};
 use crate::domain::task::Kind;
 use crate::store::{self, Claimed, Hint};
 
@@ -75,6 +75,14 @@ fn spawn_work(inner: &Arc<Inner>) {
         async move {
             if leads(&inner, WATCH) {
                 watch::once(&inner).await;
+            }
+        }
+        .boxed()
+    }));
+    inner.tasks.spawn(every(Arc::clone(inner), Duration::from_secs(3), |inner| {
+        async move {
+            if leads(&inner, WATCH) {
+                handover::once(&inner).await;
             }
         }
         .boxed()

@@ -363,6 +363,7 @@ impl Engine {
     /// Reads the sign-ins of every watched tenant once, now.
     pub async fn watch_once(&self) {
         watch::once(&self.inner).await;
+        handover::once(&self.inner).await;
     }
 }
 

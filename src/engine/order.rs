@@ -114,8 +114,10 @@ impl Inner {
         let plan = self.plan_of(&person, &asked.order)?;
         let resets = plan.as_ref().is_some_and(|plan| plan.steps.iter().any(|step| step.action == RESET));
         let now = self.now();
-        // Where a password was set and reached nobody, the case asks for another one, not this reviewer (law 5).
-        let requester = (resets && !person.is_password_lost()).then(|| asked.by.person());
+        // Where a password was set and reached nobody, the case asks for another one, not this reviewer (law 5). What
+        // others denied, nobody lets go alone.
+        let overrules = matches!(&asked.order, Order::Again { run, step } if person.was_denied(*run, step));
+        let requester = (overrules || (resets && !person.is_password_lost())).then(|| asked.by.person());
         let task = person.ask_order(Request {
             task: TaskId::new(Self::mint()),
             run: RunId::new(Self::mint()),
@@ -225,21 +227,35 @@ impl Inner {
     }
 
     fn policy_for(&self, person: &Person, asked: &Asked, resets: bool) -> Result<Policy, OrderError> {
-        if !resets {
-            return match &asked.policy {
-                Some(_) => Err(OrderError::Unfit("only a reset is decided under a policy of its own".to_owned())),
-                None => Ok(Policy { decide_within: Some(Person::DECIDE_ORDER_WITHIN), ..open_policy() }),
-            };
+        if !resets && asked.policy.is_some() {
+            return Err(OrderError::Unfit("only a reset is decided under a policy of its own".to_owned()));
         }
-        if let Some(name) = &asked.policy {
-            return self.rules.policies.get(name).cloned().ok_or_else(|| OrderError::NoSuchPolicy(brief(name)));
-        }
+        let action = match &asked.order {
+            Order::Again { run, step } => {
+                person.run(*run).and_then(|run| run.plan.step(step)).map(|step| step.action.clone())
+            }
+            Order::Reset => Some(RESET.to_owned()),
+            Order::ConfirmCompromised => Some(CONFIRM.to_owned()),
+            Order::DismissRisk => Some(DISMISS.to_owned()),
+            _ => None,
+        };
+        // Whoever asks does not choose another measure than the playbook of this case has for the same.
         let steps = person.runs.iter().rev().flat_map(|run| &run.plan.steps);
         let of_case = steps
-            .filter(|step| step.action == RESET)
+            .filter(|step| Some(&step.action) == action.as_ref())
             .filter_map(|step| step.approval.as_ref())
             .find_map(|name| self.rules.policies.get(name));
-        Ok(of_case.cloned().unwrap_or_else(open_policy))
+        let chosen = match &asked.policy {
+            Some(name) => Some(self.rules.policies.get(name).ok_or_else(|| OrderError::NoSuchPolicy(brief(name)))?),
+            None => None,
+        };
+        let policy = match (of_case, chosen) {
+            (Some(own), Some(other)) if own != other => {
+                return Err(OrderError::Unfit("the playbook of this case says who approves its reset".to_owned()));
+            }
+            (own, chosen) => own.or(chosen).cloned().unwrap_or_else(open_policy),
+        };
+        Ok(if resets { policy } else { Policy { decide_within: Some(Person::DECIDE_ORDER_WITHIN), ..policy } })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Inner, Tenant, handover};
+use super::{Inner, Tenant};
 use crate::domain::person::{Doc, Traces, Watch};
 use crate::domain::signal::{Evidence, Finding, Place};
 use crate::domain::{DeliveryId, Identity, Outcome, Risk, Signal, SignalId, Subject};
@@ -35,14 +35,11 @@ pub(super) async fn once(inner: &Arc<Inner>) {
         if let Err(error) = look(inner, tenant, &docs).await {
             tracing::warn!(tenant.name = %tenant.name, error = %error, "the watch could not read; it looks again");
         }
-        if let Err(error) = handover::look(inner, tenant, &docs).await {
-            tracing::warn!(tenant.name = %tenant.name, error = %error, "what became of new passwords could not be written; it looks again");
-        }
     }
 }
 
 /// Everybody of a tenant who is looked after.
-async fn docs(inner: &Inner, tenant: &Tenant) -> Result<Vec<(Identity, Doc)>, store::Error> {
+pub(super) async fn docs(inner: &Inner, tenant: &Tenant) -> Result<Vec<(Identity, Doc)>, store::Error> {
     let watched = inner.store.watched(&tenant.name, inner.now(), MOST_PEOPLE).await?;
     let corrupt = |error| store::Error::Corrupt {
         what: "the document of a watched person".into(),

@@ -200,6 +200,11 @@ impl Decisions {
     fn judge_one(&mut self, decided: &Decided) -> Result<Option<By>, String> {
         let Decided { position, actor, at, said } = decided;
         if UNPROVEN.contains(&said.event.as_str()) && said.verdict.is_none() && said.challenge.is_none() {
+            let by_vote = matches!(said.what.as_str(), "denied" | "revoked");
+            let undone = matches!(said.event.as_str(), "done" | "named") && said.what != "executed";
+            if by_vote || undone {
+                return Err(format!("{} became {} by `{}`, which cannot be", said.task, said.what, said.event));
+            }
             return Ok(None);
         }
         if said.event != "vote" {

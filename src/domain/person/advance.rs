@@ -95,13 +95,11 @@ impl Person {
         self.runs.iter().filter(|run| run.is_open()).any(|run| {
             run.steps().any(|(step, state)| {
                 step.phase == Phase::Contain
-                    && matches!(
-                        state,
-                        StepState::Todo
-                            | StepState::Intended { .. }
-                            | StepState::Backoff { .. }
-                            | StepState::Unknown { .. }
-                    )
+                    && match state {
+                        StepState::Todo => run.is_owed(step),
+                        StepState::Intended { .. } | StepState::Backoff { .. } | StepState::Unknown { .. } => true,
+                        _ => false,
+                    }
             })
         })
     }
@@ -155,7 +153,9 @@ impl Person {
         let waits_for_contain = self.steps_of(run, |phase| phase == Phase::Contain).iter().any(|step| {
             let state = self.state(run, &step.id);
             let tried = self.run(run).is_some_and(|r| r.attempts(&step.id) > 1);
-            matches!(state, StepState::Todo) || (matches!(state, StepState::Intended { .. }) && !tried)
+            // What follows a step that waits for a human holds nothing back.
+            let owed = self.run(run).is_some_and(|r| r.is_owed(step));
+            (matches!(state, StepState::Todo) && owed) || (matches!(state, StepState::Intended { .. }) && !tried)
         });
         if waits_for_contain {
             return Ok(());

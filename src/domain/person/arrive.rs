@@ -104,8 +104,9 @@ impl Person {
                 step.action == REVOKE
                     && match state {
                         StepState::Intended { .. } | StepState::Unknown { .. } | StepState::Backoff { .. } => true,
+                        // One that follows a step which nobody began is not on its way.
                         StepState::Todo | StepState::Parked { .. } => {
-                            step.phase == super::super::plan::Phase::Contain && !run.satisfied
+                            step.phase == super::super::plan::Phase::Contain && !run.satisfied && run.is_owed(step)
                         }
                         _ => false,
                     }

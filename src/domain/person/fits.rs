@@ -3,7 +3,7 @@
 
 use super::super::ids::{RunId, TaskId};
 use super::super::plan::{CONFIRM, DISMISS, EffectClass, Phase, RESET, REVOKE, Step, StepId};
-use super::super::run::{Mode, Run, StepState};
+use super::super::run::{Mode, Run, StepState, Verdict};
 use super::super::task::{Order, Progress, State, Task};
 use super::Person;
 
@@ -22,6 +22,11 @@ fn unfit<T>(why: impl Into<String>) -> Result<T, NotNow> {
 }
 
 impl Person {
+    /// People said no to this step.
+    pub fn was_denied(&self, run: RunId, step: &StepId) -> bool {
+        matches!(self.state(run, step), StepState::Declined { verdict: Verdict::Denied | Verdict::Revoked })
+    }
+
     /// The orders that make sense for the open case now.
     pub fn offers(&self, mode: Mode) -> Vec<Order> {
         let mut orders = vec![Order::Revoke, Order::Reset, Order::ConfirmCompromised, Order::DismissRisk];

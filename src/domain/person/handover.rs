@@ -59,6 +59,15 @@ impl Handover {
         self.seen = self.seen.or(changed.filter(|at| ours.contains(at)));
     }
 
+    /// It could not be read: not again at once.
+    pub fn unread(mut self, now: Timestamp) -> Change {
+        if now.duration_since(self.left_at) >= GIVE_UP {
+            return Change::Never;
+        }
+        self.next_at = now + SignedDuration::from_mins(1);
+        Change::NotYet(self)
+    }
+
     /// Judges what was read at `now`; `None` when Graph did not say.
     pub fn read(mut self, changed: Option<Timestamp>, now: Timestamp) -> Change {
         // An older value is a replica that lags behind.

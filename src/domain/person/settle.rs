@@ -85,6 +85,10 @@ impl Person {
             }
             return Ok(());
         }
+        if is_late && matches!(answer, Answer::Fault { .. }) {
+            // A person decided otherwise while it was looked at.
+            return Ok(());
+        }
         match answer {
             Answer::Done { result, request_id, left_at } => {
                 self.done(run, &spec, result, request_id, left_at, around, out)

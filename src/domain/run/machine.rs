@@ -138,6 +138,12 @@ impl Run {
         self.intents.contains_key(step)
     }
 
+    /// A step of its own, or one that law 3 requires because what it follows was begun.
+    pub fn is_owed(&self, step: &Step) -> bool {
+        let begun = |followed| self.was_attempted(followed) || matches!(self.state(followed), StepState::ByHand { .. });
+        step.follows.as_ref().is_none_or(begun)
+    }
+
     /// Folds one event.
     ///
     /// # Errors

@@ -173,9 +173,11 @@ impl Lane {
             }
             if let Some(call) = perform::start(&self.inner, &self.era, person, deed) {
                 if is_effect {
-                    self.effects.insert((run, step));
+                    self.effects.insert((run, step.clone()));
                 }
                 self.calls.push(Box::pin(call.instrument(tracing::Span::current())));
+            } else {
+                self.running.remove(&(run, step));
             }
         }
     }

@@ -340,6 +340,8 @@ impl Lane {
             // A receiver that is gone means the call was given up; the sealed row is dropped with the task.
             let _ = kept.send(Ok(()));
         }
+        // What was read fresh and not used now is read again when it is needed (contract §13.6).
+        self.prepared.clear();
         self.told(&turn, &output);
         self.forget_closed(&output);
         if turn.fates.contains(&Fate::Die) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{FromRequestParts, Query, Request, State as Shared};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, State as Shared};
 use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -15,9 +15,12 @@ use serde_json::{Value, json};
 use super::state::Console;
 use super::view::error::{ErrorPage, ErrorView};
 use super::view::{Page, Shell};
-use crate::domain::task::Changed;
+use crate::domain::task::{Changed, Forbidden};
 use crate::http::body;
 use crate::http::problem::{Problem, RequestId, Unrendered};
+use crate::http::sign_in::SignedIn;
+use crate::store::reviewers::Change;
+use crate::store::{self, Op};
 
 /// What a page was asked with: its query, and which region.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +123,65 @@ fn explained(problem: &Value, headers: &HeaderMap, id: &RequestId) -> ErrorView 
 /// Nothing is below this path.
 pub(super) async fn nothing() -> Problem {
     Problem::not_found("there is no such page")
+}
+
+/// What somebody does: about what the path names (empty where it names nothing), with what was sent along.
+pub(super) struct Deed {
+    pub console: Console,
+    pub id: RequestId,
+    pub who: SignedIn,
+    pub about: String,
+    pub sent: Sent,
+}
+
+impl FromRequest<Console> for Deed {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, console: &Console) -> Result<Self, Problem> {
+        let id = RequestId::of(&request);
+        let (mut parts, content) = request.into_parts();
+        let who = parts.extract::<SignedIn>().await?;
+        let named =
+            parts.extract::<RawPathParams>().await.map_err(|_| Problem::bad_request("the path is not readable"))?;
+        let about = named.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default();
+        let sent = Sent::read(console, Request::from_parts(parts, content)).await?;
+        Ok(Self { console: console.clone(), id, who, about, sent })
+    }
+}
+
+impl Deed {
+    /// As the audit trail names whoever does it.
+    pub fn actor(&self) -> String {
+        format!("reviewer:{}", self.who.account.id)
+    }
+
+    /// What changes more than one's own settings wants a fresh proof, of somebody whose account is not in other hands.
+    ///
+    /// # Errors
+    /// 403, with `step_up` where a proof helps.
+    pub async fn may_act(&self) -> Result<(), Problem> {
+        self.who.require_fresh(self.console.sign_in())?;
+        let me = self.console.proved(&self.who, &self.id).await?;
+        let refused = match me.revoked_at {
+            _ if me.at_risk => Forbidden::AtRisk,
+            Some(at) if at >= me.session_started => Forbidden::SessionRevoked,
+            _ => return Ok(()),
+        };
+        Err(Problem::forbidden(refused.to_string()))
+    }
+
+    /// The account must still be live in the transaction of the deed.
+    pub fn live(&self) -> Op {
+        Change::IsLive(self.who.account.id.clone()).into()
+    }
+}
+
+/// The refusal of a deed that the store did not take.
+pub(super) fn not_done(id: &RequestId) -> impl Fn(store::Error) -> Problem {
+    |error| match error {
+        store::Error::Spent(_) => Problem::not_signed_in("your account was disabled"),
+        error => Problem::of_store(&error, id),
+    }
 }
 
 /// What a form or a script sent: its fields, and how it wants to be answered.

@@ -39,6 +39,7 @@ pub const ALL: &[Asset] = assets![
     "reveal.js": JS,
     "hpke.js": JS,
     "keys.js": JS,
+    "post.js": JS,
     "passkey.js": JS,
     "favicon.svg": SVG,
 ];

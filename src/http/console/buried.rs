@@ -1,10 +1,10 @@
 //! `/console/buried`: what was set aside, replayed or dropped by an approver through the same code as the command line.
 
 use axum::Extension;
-use axum::extract::{Path, Request, State as Shared};
+use axum::extract::{Path, State as Shared};
 use axum::response::Response;
 
-use super::answer::{Asked, Sent};
+use super::answer::{Asked, Deed};
 use super::gather::failed;
 use super::state::{Console, may_act};
 use super::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
@@ -13,7 +13,6 @@ use crate::domain::BuriedId;
 use crate::http::buried::{self, By, Error};
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
-use crate::store::reviewers::Change;
 use crate::store::{self, Filter, Page};
 
 /// Rows on a page.
@@ -61,22 +60,13 @@ pub(super) async fn one(
 }
 
 /// Replays or drops one.
-pub(super) async fn settle(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    Path(row): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn settle(deed: Deed) -> Result<Response, Problem> {
+    deed.may_act().await?;
+    let (actor, live) = (deed.actor(), deed.live());
+    let Deed { console, id, about: row, sent, .. } = deed;
     let row = row_of(&row)?;
-    let sent = Sent::read(&console, request).await?;
     let reason = sent.text("reason", REASON)?;
-    let by = |reason: String| By {
-        actor: format!("reviewer:{}", who.account.id),
-        reason,
-        at: console.now(),
-        with: vec![Change::IsLive(who.account.id.clone()).into()],
-    };
+    let by = |reason: String| By { actor: actor.clone(), reason, at: console.now(), with: vec![live.clone()] };
     let done = match (sent.get("verb"), reason) {
         ("replay", reason) => {
             buried::replay(console.store(), console.sources(), row, by(reason.unwrap_or_default())).await.map(drop)

@@ -1,12 +1,11 @@
 //! `POST /console/cases/{id}/orders`: what somebody asks for by hand in a case becomes a task. Nothing is decided here: the
 //! asker decides it with the next proof, or somebody else does.
 
-use axum::extract::{Path, Request, State as Shared};
+use axum::Json;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde_json::json;
 
-use super::answer::Sent;
+use super::answer::{Deed, Sent};
 use super::state::{Console, may_act};
 use super::view::orders::needs;
 use super::view::paths;
@@ -15,7 +14,6 @@ use crate::domain::plan::StepId;
 use crate::domain::task::Order;
 use crate::engine::{self, OrderError};
 use crate::http::problem::chain;
-use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 
 /// Longest reason, in characters.
@@ -38,22 +36,17 @@ impl Console {
 }
 
 /// Writes an order down.
-pub(super) async fn order(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    Path(case): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn order(deed: Deed) -> Result<Response, Problem> {
+    let actor = deed.actor();
+    let Deed { console, id, who, about: case, sent } = deed;
     let case: CaseId = case.parse().map_err(|_| refused(&OrderError::NoSuchCase, &id))?;
-    let sent = Sent::read(&console, request).await?;
     let order = order_of(&sent)?;
     who.require(needs(&order))?;
     // One form may hold several buttons: only a reset is decided under a policy of its choice.
     let policy = if order == Order::Reset { sent.text("policy", 100)? } else { None };
     let asked =
         engine::Asked { order, reason: sent.text("reason", REASON)?, policy, by: console.proved(&who, &id).await? };
-    let task = console.engine().order(case, asked, &format!("reviewer:{}", who.account.id)).await;
+    let task = console.engine().order(case, asked, &actor).await;
     let task = task.map_err(|error| refused(&error, &id))?;
     let location = paths::task(task.id);
     if sent.is_page() {

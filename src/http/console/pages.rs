@@ -45,11 +45,10 @@ pub(super) async fn audit(
     let newest = console.store().audit(&Page { after: None, limit: 1 }).await.map_err(failed(&id))?;
     let last = newest.items.first().map(|(seq, _)| *seq);
     let tip = console.store().setting("audit:tip").await.map_err(failed(&id))?;
-    let chain = Chain {
-        to: tip.as_ref().and_then(|tip| tip.get("position")).and_then(Value::as_u64),
-        last: last.unwrap_or(0),
-        ..Chain::default()
-    };
+    let to = tip.as_ref().and_then(|tip| tip.get("position")).and_then(Value::as_u64);
+    let waits = newest.items.first().filter(|(seq, _)| to.is_none_or(|to| to < *seq));
+    let lag = waits.map(|(_, line)| console.now().duration_since(line.at));
+    let chain = Chain { to, last: last.unwrap_or(0), lag };
     let names = console.names(&id).await?;
     let eye = Eye { now: console.now(), me: None, names: &names };
     let view = AuditView::of(&listed.items, chain, (listed.next.as_deref(), &asked.get("after")), case, eye);

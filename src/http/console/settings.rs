@@ -1,11 +1,11 @@
 //! `GET /console/settings`, and the one switch there: pause and resume, recorded as the reviewer's.
 
 use axum::Extension;
-use axum::extract::{Request, State as Shared};
+use axum::extract::State as Shared;
 use axum::response::Response;
 use serde_json::json;
 
-use super::answer::{Asked, Sent};
+use super::answer::{Asked, Deed, not_done};
 use super::gather::failed;
 use super::state::{Console, may_act};
 use super::view::overview::SourceFacts as Source;
@@ -97,22 +97,20 @@ async fn reviewers(console: &Console, id: &RequestId) -> Result<Vec<ReviewerLine
 }
 
 /// Stops every effect, containment included.
-pub(super) async fn pause(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    request: Request,
-) -> Result<Response, Problem> {
-    let sent = Sent::read(&console, request).await?;
-    let reason = sent.text("reason", REASON)?;
+pub(super) async fn pause(deed: Deed) -> Result<Response, Problem> {
+    let reason = deed.sent.text("reason", REASON)?;
     if reason.is_none() {
         return Err(Problem::unfit("say why: everybody who wonders is shown the reason"));
     }
-    who.require_fresh(console.sign_in())?;
-    let pause = Pause { by: format!("reviewer:{}", who.account.id), reason, at: console.now() };
+    deed.may_act().await?;
+    let (actor, live) = (deed.actor(), deed.live());
+    let Deed { console, id, sent, .. } = deed;
+    let pause = Pause { by: actor, reason, at: console.now() };
     // Whoever paused first stays the one who did.
     if console.pause(&id).await?.is_none() {
-        console.store().commit(Lane::Containment, pause.batch()).await.map_err(failed(&id))?;
+        let mut batch = pause.batch();
+        batch.ops.insert(0, live);
+        console.store().commit(Lane::Containment, batch).await.map_err(not_done(&id))?;
         console.telemetry().paused(true, &pause.by);
         console.engine().settings_changed();
     }
@@ -120,29 +118,24 @@ pub(super) async fn pause(
 }
 
 /// Lets effects go on; containment at once.
-pub(super) async fn resume(
-    Shared(console): Shared<Console>,
-    Extension(id): Extension<RequestId>,
-    who: SignedIn,
-    request: Request,
-) -> Result<Response, Problem> {
-    let sent = Sent::read(&console, request).await?;
+pub(super) async fn resume(deed: Deed) -> Result<Response, Problem> {
+    deed.may_act().await?;
+    let (actor, live) = (deed.actor(), deed.live());
+    let Deed { console, id, sent, .. } = deed;
     let reason = sent.text("reason", REASON)?;
-    who.require_fresh(console.sign_in())?;
     let Some(held) = console.pause(&id).await? else { return Ok(sent.done(paths::SETTINGS)) };
-    let by = format!("reviewer:{}", who.account.id);
     let audit = Audit {
         at: console.now(),
-        actor: by.clone(),
+        actor: actor.clone(),
         verb: "resume".into(),
         tenant: None,
         object_id: None,
         case: None,
         detail: json!({ "pause": held, "reason": reason }),
     };
-    let ops = vec![Op::DropSetting { key: PAUSE.into() }, Op::Audit(Box::new(audit))];
-    console.store().commit(Lane::Containment, Batch { expect: None, ops }).await.map_err(failed(&id))?;
-    console.telemetry().paused(false, &by);
+    let ops = vec![live, Op::DropSetting { key: PAUSE.into() }, Op::Audit(Box::new(audit))];
+    console.store().commit(Lane::Containment, Batch { expect: None, ops }).await.map_err(not_done(&id))?;
+    console.telemetry().paused(false, &actor);
     console.engine().settings_changed();
     Ok(sent.done(paths::SETTINGS))
 }

@@ -92,7 +92,9 @@ pub(super) async fn begin(
     // The proof that is about to be asked for will be fresh and multi-factor: everything else is judged now.
     let by = sign_in.reviewer(&signed_in.account, &signed_in.session, (sign_in.now(), true), &id).await?;
     for one in &wanted {
-        would_stand(&sign_in, one, &by, &id).await?;
+        let refused = would_stand(&sign_in, one, &by, &id).await;
+        // Of several: which one.
+        refused.map_err(|why| if wanted.len() > 1 { why.with("task", one.task.to_string()) } else { why })?;
     }
     let passkeys = sign_in.has_passkeys()
         && sign_in

@@ -204,7 +204,7 @@ pub(super) async fn add_finish(
     Ok(Json(json!({ "id": passkey })).into_response())
 }
 
-/// Removes one: with a fresh proof only, and never the last one of somebody who has no other way in.
+/// Removes one and signs out everywhere else: with a fresh proof only, and never the last one of somebody who has no other way in.
 pub(super) async fn remove(
     Shared(sign_in): Shared<SignIn>,
     Id(id): Id,
@@ -226,6 +226,9 @@ pub(super) async fn remove(
     let detail = json!({ "passkey": one.id, "name": one.name });
     let reason = "removed by its owner".to_owned();
     let change = Change::DisableCredential { id: one.id.clone(), reviewer: reviewer.clone(), at: now, reason };
-    sign_in.commit(vec![change.into(), audit(now, &actor(reviewer), "passkey.removed", detail)], &id).await?;
+    // Whoever holds the device may be signed in on it.
+    let others = Change::EndSessionsOf { reviewer: reviewer.clone(), except: Some(signed_in.key.clone()), at: now };
+    let ops = vec![change.into(), others.into(), audit(now, &actor(reviewer), "passkey.removed", detail)];
+    sign_in.commit(ops, &id).await?;
     Ok(Json(json!({ "removed": passkey })).into_response())
 }

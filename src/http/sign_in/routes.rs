@@ -18,6 +18,10 @@ use crate::http::body;
 use crate::http::serve::Peer;
 use crate::http::{Problem, RequestId};
 
+/// What a page asks for by itself, while nobody may be there.
+const FRAGMENT: &str = "fragment=";
+const EVENTS: &str = "/console/events";
+
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -146,7 +150,9 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
         sign_in.admit_address(&address)?;
         return Err(Refused::SignIn(Problem::not_signed_in("sign in first"), false));
     };
-    let signed_in = match SignedIn::load(sign_in, &secret, &id).await? {
+    let by_itself =
+        request.uri().query().is_some_and(|query| query.contains(FRAGMENT)) || request.uri().path() == EVENTS;
+    let signed_in = match SignedIn::load(sign_in, &secret, !by_itself, &id).await? {
         Ok(signed_in) => signed_in,
         Err(why) => {
             sign_in.refused("ended_session");

@@ -37,8 +37,14 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
 }
 
 impl SignedIn {
-    /// The session with this id. The inner error is for the reader: why they have to sign in again.
-    pub(super) async fn load(sign_in: &SignIn, secret: &str, id: &RequestId) -> Result<Result<Self, String>, Problem> {
+    /// The session with this id. The inner error is for the reader: why they have to sign in again. `used`: somebody is
+    /// there; a page that keeps itself up to date is not.
+    pub(super) async fn load(
+        sign_in: &SignIn,
+        secret: &str,
+        used: bool,
+        id: &RequestId,
+    ) -> Result<Result<Self, String>, Problem> {
         let key = hash(secret);
         let found = sign_in.store().session(&key).await.map_err(|error| failed(&error, id))?;
         let Some((session, account)) = found else {
@@ -57,7 +63,7 @@ impl SignedIn {
             let _ = sign_in.try_commit(ops).await;
             return Ok(Err(ended.to_string()));
         }
-        if session.is_due_for_touch(now) {
+        if used && session.is_due_for_touch(now) {
             let ops = vec![Op::from(Change::TouchSession { hash: key.clone(), at: now })];
             sign_in.commit(ops, id).await?;
         }
@@ -97,13 +103,14 @@ impl SignedIn {
     }
 
     /// # Errors
-    /// 403 with `step_up` unless they proved within five minutes that it is them.
+    /// 403 with `step_up` unless they proved within five minutes, with a second factor, that it is them.
     pub fn require_fresh(&self, sign_in: &SignIn) -> Result<(), Problem> {
-        if self.session.is_fresh(sign_in.now()) {
-            return Ok(());
-        }
-        Err(Problem::forbidden("prove again that it is you: the last proof is older than 5 minutes")
-            .with("step_up", true))
+        let why = match (self.session.aal2, self.session.is_fresh(sign_in.now())) {
+            (true, true) => return Ok(()),
+            (true, false) => "prove again that it is you: the last proof is older than 5 minutes",
+            (false, _) => "this needs a second factor: prove again that it is you, with one",
+        };
+        Err(Problem::forbidden(why).with("step_up", true))
     }
 }
 

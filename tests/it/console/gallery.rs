@@ -374,8 +374,7 @@ fn lists(shots: &mut Vec<Shot>) {
     ));
 
     let eye = eye(None, &names);
-    let chain =
-        Chain { to: Some(1040), last: 1044, checkpoint: Some(now()), lag: Some(SignedDuration::from_millis(800)) };
+    let chain = Chain { to: Some(1040), last: 1044, lag: Some(SignedDuration::from_millis(800)) };
     let view = AuditView::of(&sample::audit(), chain, (Some("x"), "y"), None, eye);
     shots.push(shot("audit", &AuditPage { shell: &shell(Section::Audit), view: &view }));
     let empty = AuditView::of(&[], Chain::default(), (None, ""), None, eye);

@@ -183,8 +183,9 @@ async fn what_rests_is_given_to_another(stage: Stage) {
         seen.extend(numbers(&claims));
         stage.take_in(claims).await;
     }
-    drop(other);
+    // Its acknowledgements travel by themselves: it is let go of afterwards.
     stage.assert_idle().await;
+    drop(other);
     stage.end().await;
 }
 

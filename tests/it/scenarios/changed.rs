@@ -25,8 +25,8 @@ async fn disable(app: &App, user: uuid::Uuid) {
 /// Somebody whose collection is so slow that people are asked before it ends; its result comes while they look.
 async fn asked_too_early(scene: &Scene, read: &str, victim: uuid::Uuid) -> Task {
     let app = &scene.app;
-    // The revoke is read back by the same request: both are slow.
-    app.twin.fault(Plan::on(read, Fault::Delay { ms: 2_000 }).user(victim).method("GET").times(2));
+    // The revoke is read back, and the risk read, by requests that look alike: all are slow.
+    app.twin.fault(Plan::on(read, Fault::Delay { ms: 2_000 }).user(victim).method("GET").times(4));
     app.alert(victim, "anomalousToken").await;
     let about = async || {
         let tasks = open(app, Kind::Approval).await;

@@ -132,6 +132,7 @@ async fn two_who_replay_one_row_at_once_start_it_once() {
     let mut statuses = [one.status.as_u16(), two.status.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409], "{one:?} {two:?}");
+    super::revoked(&scene.app, bob, 1).await;
     scene.app.idle().await;
     assert_eq!(scene.app.count("revokeSignInSessions", bob).applied, 1);
     let times = scene.house.audited().await.iter().filter(|(verb, _)| verb == "buried.replayed").count();

@@ -9,7 +9,7 @@ use oust::store::sqlite::{Options, Sqlite};
 use oust::store::{Batch, Lane, Op, Store};
 use oust::twin::{Fault, Plan, Special};
 
-use super::{app_with, eventually, lasting_twin, open, outcome, revoked, the, vote};
+use super::{app_with, eventually, lasting_twin, open, outcome, playbook, push, revoked, the, vote};
 use crate::support::{App, Setup};
 
 /// The store as another process opens it.
@@ -175,4 +175,26 @@ async fn a_denied_release_leaves_the_rest_parked() {
     app.idle().await;
     assert_eq!(done(&app, 8).len(), 5);
     assert_eq!(app.cases().await.iter().filter(|case| case.state == "parked").count(), 3);
+}
+
+/// A hard containing step that waits for a human holds back neither the next revoke nor the rest of its run.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_in_contain_holds_nothing_back() {
+    let on = "  signals: [anomalous_token]\n";
+    let rest = "  - do: disable_account\n    approval: on_call\ncollect:\n  - do: read_user\n";
+    let app = app_with(Setup { playbooks: vec![playbook("strict", on, rest)], ..Setup::default() }).await;
+    let ada = app.twin.special(Special::Ada);
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let waiting = the(&app, Kind::Approval).await;
+    assert_eq!(app.count("revokeSignInSessions", ada).applied, 1);
+    assert!(app.picture().await.contains("collect_ended"), "the reads go on");
+    push(&app, SignedDuration::from_mins(15));
+    app.alert(ada, "anomalousToken").await;
+    revoked(&app, ada, 2).await;
+    app.idle().await;
+    assert_eq!(super::task(&app, &waiting).await.state.word(), "pending");
+    assert!(app.twin.user(ada).expect("ada").enabled, "nothing was released");
+    vote(&app, &waiting, Verdict::Approve, true).await.expect("a vote");
+    revoked(&app, ada, 3).await;
 }

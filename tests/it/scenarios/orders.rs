@@ -296,6 +296,41 @@ async fn what_failed_is_done_again_and_what_was_done_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_denied_is_not_let_go_by_whoever_asks_for_it_again() {
+    let (app, ada) =
+        contained(&format!("{CONFIRM}    on_failure: continue\n  - do: reset_password\n    approval: on_call\n")).await;
+    let run = run_of(&app, ada, "plain").await;
+    let waiting = the(&app, Kind::Approval).await;
+    decide_at(&app.engine, &app, &waiting, "carl", Verdict::Deny).await.expect("a vote");
+    app.idle().await;
+    let again = Order::Again { run, step: step("confirm_compromised") };
+    let task = match ask(&app, ada, "rita", again).await {
+        Ok(task) => task,
+        // Everything was decided: the case is over, and nothing can be asked for in it.
+        Err(OrderError::Closed) => return,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(task.policy.reviewers, ["group:on-call"], "under the policy of the playbook");
+    let own = decide_at(&app.engine, &app, &task, "rita", Verdict::Approve).await;
+    assert!(matches!(own, Err(DecideError::Refused(Refused::Forbidden { why: Forbidden::Requester }))), "{own:?}");
+    assert_eq!(app.count("confirmCompromised", ada).received, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_a_reset_does_not_choose_another_policy_than_the_playbooks() {
+    let (app, ada) = contained(RESET).await;
+    let waiting = the(&app, Kind::Approval).await;
+    let run = run_of(&app, ada, "plain").await;
+    push(&app, SignedDuration::from_hours(4));
+    app.idle().await;
+    assert!(super::task(&app, &waiting).await.state.is_terminal());
+    let mut other = asked(&app, "rita", Order::Again { run, step: step("reset_password") });
+    other.policy = Some("nowhere".into());
+    let refused = app.engine.order(case_of(&app, ada).await, other, "reviewer:rita").await;
+    assert!(matches!(refused, Err(OrderError::NoSuchPolicy(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reset_that_nobody_decided_in_time_is_asked_for_again() {
     let (app, ada) = contained(RESET).await;
     let run = run_of(&app, ada, "plain").await;

@@ -363,3 +363,18 @@ async fn without_the_time_of_the_sign_in_nothing_is_fresh() {
     house.clock.push(SignedDuration::from_mins(6));
     assert_eq!(another.get("/console/session").await.body["fresh"], false, "nobody signed in tomorrow");
 }
+
+/// A password alone is no proof: whoever stole it cannot make themselves a passkey.
+#[tokio::test]
+async fn without_a_second_factor_nobody_adds_a_passkey() {
+    let (provider, house) = opened().await;
+    let mut browser = house.browser();
+    let change = json!({ "amr": ["pwd"], "acr": null, "acrs": null });
+    assert_eq!(sign_in(&house, &provider, &mut browser, change).await.status, 303);
+    let me = browser.get("/console/session").await.body;
+    assert_eq!((&me["aal2"], &me["with"]), (&json!(false), &json!("oidc")), "signed in, and fresh");
+    let refused = browser.post("/console/passkeys/begin", json!({})).await;
+    assert_eq!((refused.status.as_u16(), &refused.body["step_up"]), (403, &json!(true)), "{refused:?}");
+    assert!(refused.body["detail"].as_str().is_some_and(|text| text.contains("second factor")), "{refused:?}");
+    assert!(!house.has_audited("passkey.enrolled").await);
+}

@@ -5,6 +5,7 @@
 
 import { decode, encode } from './hpke.js';
 import { ensure } from './keys.js';
+import { post as send, renew } from './post.js';
 
 const DECIDE = '/console/decide';
 const PROVE = '/console/prove';
@@ -19,12 +20,7 @@ class Problem extends Error {
 async function post(url, body) {
   let answer;
   try {
-    answer = await fetch(url, {
-      method: 'POST',
-      credentials: 'same-origin',
-      headers: { 'Content-Type': 'application/json', Accept: 'application/json', 'X-CSRF-Token': document.body.dataset.csrf },
-      body: JSON.stringify(body),
-    });
+    answer = await send(url, body);
   } catch {
     throw new Problem({ title: 'The server does not answer', detail: 'Nothing was decided. Check the connection and try again.' });
   }
@@ -32,8 +28,7 @@ async function post(url, body) {
   if (!answer.ok) throw new Problem({ status: answer.status, title: json.title ?? `HTTP ${answer.status}`, ...json });
   if (json.csrf) {
     // A proof renews the session; the forms of this page go on under the new one.
-    document.body.dataset.csrf = json.csrf;
-    for (const field of document.querySelectorAll('input[name=csrf]')) field.value = json.csrf;
+    renew(json.csrf);
   }
   return json;
 }
@@ -116,6 +111,11 @@ function complain(form, problem) {
   if (detail) lines.push(line(detail));
   for (const change of problem.difference ?? []) {
     lines.push(line(`${change.what}: shown ${change.shown || 'nothing'}, now ${change.now}`));
+  }
+  if (problem.task) {
+    const which = line('The task it is about', 'a');
+    which.href = `/console/tasks/${problem.task}`;
+    lines.push(which);
   }
   if (problem.status === 409) {
     const again = line(problem.location ? 'Open it' : 'Load it again', 'a');

@@ -113,11 +113,28 @@ async function fetchRegion(region) {
   if (latest.get(region.id) === text) return;
   latest.set(region.id, text);
   const fresh = new DOMParser().parseFromString(text, 'text/html').getElementById(region.id);
-  if (fresh && swap(region, document.importNode(fresh, true)) && region.id === 'live') announce('This page was updated.');
+  if (fresh && swap(region, document.importNode(fresh, true)) && region.id === 'live' && caught) announce('This page was updated.');
 }
+
+let busy = false;
 
 async function flush() {
   timer = 0;
+  // One after the other: an older answer never replaces a newer one.
+  if (busy) {
+    timer = setTimeout(flush, 150);
+    return;
+  }
+  busy = true;
+  try {
+    await update();
+  } finally {
+    busy = false;
+    caught = true;
+  }
+}
+
+async function update() {
   const topics = new Set(pending);
   pending.clear();
   const all = [...document.querySelectorAll('[data-live]')];
@@ -139,7 +156,9 @@ function changed(topics) {
 }
 
 let stream = null;
-let lost = false;
+// What happened between the making of the page and the first connection was missed too.
+let lost = true;
+let caught = false;
 
 function connect() {
   stream = new EventSource(document.body.dataset.events);

@@ -4,6 +4,7 @@
 import { span } from './clock.js';
 import { open } from './hpke.js';
 import { find, forget, tidy } from './keys.js';
+import { post as call } from './post.js';
 
 const dialog = document.getElementById('reveal');
 const part = (name) => dialog.querySelector(`[data-${name}]`);
@@ -17,16 +18,6 @@ let busy = false;
 let gone = false;
 
 const says = (text) => { const line = section?.querySelector('[data-reveal-says]'); if (line && line.textContent !== text) line.textContent = text; };
-
-async function call(url, body) {
-  return fetch(url, {
-    method: 'POST',
-    credentials: 'same-origin',
-    cache: 'no-store',
-    headers: { 'Content-Type': 'application/json', Accept: 'application/json', 'X-CSRF-Token': document.body.dataset.csrf },
-    body: JSON.stringify(body),
-  });
-}
 
 /** Says that the recipient's browser is here: the worker executes only then. */
 async function beat() {

@@ -56,7 +56,6 @@ pub struct Chain {
     pub to: Option<u64>,
     /// The last record there is.
     pub last: u64,
-    pub checkpoint: Option<Timestamp>,
     pub lag: Option<SignedDuration>,
 }
 
@@ -84,7 +83,6 @@ impl Chain {
 pub struct AuditView {
     pub rows: Vec<AuditLine>,
     pub chain: Chain,
-    pub checkpoint: Option<When>,
     pub next: Option<String>,
     pub first: Option<String>,
     pub failed: Option<String>,
@@ -107,7 +105,6 @@ impl AuditView {
         };
         Self {
             rows: rows.iter().map(|(seq, line)| AuditLine::of(*seq, line, eye.names, eye.now)).collect(),
-            checkpoint: chain.checkpoint.map(|at| When::new(at, eye.now)),
             chain,
             next: next.map(|after| format!("{here}{sep}after={}", paths::segment(after))),
             first: (!after.is_empty()).then_some(here),

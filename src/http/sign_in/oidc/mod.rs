@@ -231,7 +231,7 @@ pub(super) async fn finish(Shared(sign_in): Shared<SignIn>, Id(id): Id, request:
         }
         Purpose::Prove | Purpose::Decide { .. } => {
             let signed_in = match &secret {
-                Some(secret) => SignedIn::load(&sign_in, secret, &id).await?.map_err(Problem::not_signed_in)?,
+                Some(secret) => SignedIn::load(&sign_in, secret, true, &id).await?.map_err(Problem::not_signed_in)?,
                 None => return Err(Problem::not_signed_in("sign in first")),
             };
             again(&sign_in, &challenge, &verified, &signed_in, &next, &id).await

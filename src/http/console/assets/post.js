@@ -1,0 +1,29 @@
+// One way to send JSON to our own routes. A proof in another tab renews the session and with it the token: then this page
+// learns the new one and sends once more.
+
+async function send(url, body) {
+  return fetch(url, {
+    method: 'POST',
+    credentials: 'same-origin',
+    cache: 'no-store',
+    headers: { 'Content-Type': 'application/json', Accept: 'application/json', 'X-CSRF-Token': document.body.dataset.csrf },
+    body: JSON.stringify(body),
+  });
+}
+
+/** The token of the session, in the page and in its forms. */
+export function renew(csrf) {
+  document.body.dataset.csrf = csrf;
+  for (const field of document.querySelectorAll('input[name=csrf]')) field.value = csrf;
+}
+
+/** The answer, whatever it says. Rejects where there is none. */
+export async function post(url, body) {
+  const answer = await send(url, body);
+  if (answer.status !== 403) return answer;
+  const session = await fetch('/console/session', { credentials: 'same-origin', cache: 'no-store', headers: { Accept: 'application/json' } });
+  const { csrf } = session.ok ? await session.json() : {};
+  if (!csrf || csrf === document.body.dataset.csrf) return answer;
+  renew(csrf);
+  return send(url, body);
+}
