@@ -28,7 +28,7 @@ async function waiting(local, title = TOKEN, more = {}) {
 
 const resets = (person) => twin.count(person, 'resetPassword');
 const asked = async (person) => (await twin.calls(person)).filter((call) => call.verb === 'resetPassword').length;
-const problem = (reviewer) => reviewer.tab.locator('form[data-decide] [data-problem]');
+const problem = (reviewer) => reviewer.tab.locator('.decide [data-problem]');
 
 /** Presses both buttons; both proofs are on their way before either may arrive. */
 async function atOnce(...presses) {

@@ -11,6 +11,7 @@ use super::view::case::{CasePage, CaseView};
 use super::view::story::RunFacts;
 use super::view::{Eye, Section};
 use crate::domain::CaseId;
+use crate::domain::plan::{RESET, Step};
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 use crate::store::{Filter, Page};
@@ -40,6 +41,10 @@ pub(super) async fn one(
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
     let offers = console.offers(case.id, case.closed_at.is_some(), &id).await?;
     let mut view = CaseView::of(&case, &signals, &facts, &tasks.items, (&trail.items, &offers), eye);
-    view.policies.clone_from(&console.configured().policies);
+    // Where the playbook says who approves a reset, there is nothing to choose.
+    let gated = |step: &Step| step.action == RESET && step.approval.is_some();
+    if !facts.iter().filter_map(|run| run.plan).any(|plan| plan.steps.iter().any(gated)) {
+        view.policies.clone_from(&console.configured().policies);
+    }
     asked.show(&CasePage { shell: &shell, view: &view })
 }

@@ -72,7 +72,6 @@ pub struct Parts {
     pub telemetry: Telemetry,
     pub limits: Limits,
     pub configured: Configured,
-    /// What was set aside is read again with it.
     /// Opens a source by its name, to read again what lies buried.
     pub sources: OpenSource,
     /// Streams of events end with it.

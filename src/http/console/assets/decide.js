@@ -101,8 +101,21 @@ function describe(form, submitter) {
   return fields;
 }
 
+/** Where a refusal is said: beside the button, or where it was before a live update took the form away. */
+function boxOf(form) {
+  if (form.isConnected) return form.querySelector('[data-problem]');
+  const heading = document.querySelector('.decide h2');
+  const known = document.querySelector('.decide [data-problem]');
+  if (known || !heading) return known;
+  const box = document.createElement('div');
+  box.dataset.problem = '';
+  box.setAttribute('role', 'alert');
+  heading.after(box);
+  return box;
+}
+
 function complain(form, problem) {
-  const box = form.querySelector('[data-problem]');
+  const box = boxOf(form);
   if (!box) return;
   const line = (text, tag = 'p') => Object.assign(document.createElement(tag), { textContent: text });
   const lines = [line(problem.title ?? 'It did not work', 'strong')];

@@ -22,10 +22,6 @@ pub const AUDIT: &str = "/console/audit";
 pub const OVERVIEW: &str = "/console/overview";
 pub const SETTINGS: &str = "/console/settings";
 pub const SIGN_IN: &str = "/console/sign-in";
-/// Form: `csrf`.
-pub const SIGN_OUT: &str = "/console/sign-out";
-/// Form: `csrf`.
-pub const SIGN_OUT_EVERYWHERE: &str = "/console/sign-out-everywhere";
 /// Server-sent events: `event: changed`, `data: {"topics": ["cases", "task:task_…"]}`; a comment every 15 s. Topics:
 /// `status` (pause, mode), `cases`, `case:<id>`, `tasks`, `task:<id>`, `buried`, `playbooks`, `audit`, `overview`,
 /// `settings`, and `*` for everything (something was missed).
