@@ -26,13 +26,15 @@ async fn disable(app: &App, user: uuid::Uuid) {
 async fn asked_too_early(scene: &Scene, read: &str, victim: uuid::Uuid) -> Task {
     let app = &scene.app;
     // The revoke is read back, and the risk read, by requests that look alike: all are slow.
-    app.twin.fault(Plan::on(read, Fault::Delay { ms: 2_000 }).user(victim).method("GET").times(4));
+    app.twin.fault(Plan::on(read, Fault::Delay { ms: 5_000 }).user(victim).method("GET").times(4));
     app.alert(victim, "anomalousToken").await;
     let about = async || {
         let tasks = open(app, Kind::Approval).await;
         tasks.into_iter().find(|task| task.identity == Some(app.identity(victim)))
     };
     super::revoked(app, victim, 1).await;
+    // From then on the collection's time runs.
+    eventually(app, "the reading to be out", async || app.twin.faults().iter().any(|plan| plan.matched > 0)).await;
     push(app, SignedDuration::from_secs(21));
     eventually(app, "the question", async || about().await.is_some()).await;
     about().await.expect("asked")
