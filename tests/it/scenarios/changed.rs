@@ -26,7 +26,7 @@ async fn disable(app: &App, user: uuid::Uuid) {
 async fn asked_too_early(scene: &Scene, read: &str, victim: uuid::Uuid) -> Task {
     let app = &scene.app;
     // The revoke is read back, and the risk read, by requests that look alike: all are slow.
-    app.twin.fault(Plan::on(read, Fault::Delay { ms: 5_000 }).user(victim).method("GET").times(4));
+    app.twin.fault(Plan::on(read, Fault::Delay { ms: 3_500 }).user(victim).method("GET").times(4));
     app.alert(victim, "anomalousToken").await;
     let about = async || {
         let tasks = open(app, Kind::Approval).await;
