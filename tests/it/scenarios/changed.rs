@@ -26,7 +26,7 @@ async fn disable(app: &App, user: uuid::Uuid) {
 async fn asked_too_early(scene: &Scene, read: &str, victim: uuid::Uuid) -> Task {
     let app = &scene.app;
     // The revoke is read back, and the risk read, by requests that look alike: all are slow.
-    app.twin.fault(Plan::on(read, Fault::Delay { ms: 3_500 }).user(victim).method("GET").times(4));
+    app.twin.fault(Plan::on(read, Fault::Delay { ms: 3_500 }).method("GET").times(4));
     app.alert(victim, "anomalousToken").await;
     let about = async || {
         let tasks = open(app, Kind::Approval).await;
@@ -177,7 +177,7 @@ async fn a_risk_read_as_dismissed_while_the_page_is_open_refuses_the_approval() 
     app.twin.add_detection(&oust::twin::NewDetection { user: victim, ..Default::default() }).expect("a detection");
     let path = "identityProtection/riskyUsers/dismiss";
     in_entra(app, Method::POST, path, json!({ "userIds": [victim] })).await;
-    let shown = asked_too_early(&scene, "riskyUsers", victim).await;
+    let shown = asked_too_early(&scene, "riskDetections", victim).await;
     eventually(app, "the reading", async || super::task(app, &shown).await.risk_closed.is_some()).await;
     let task = super::task(app, &shown).await;
     let refused = begin(&mut rita, &task, "approve", &recipient).await;
