@@ -53,37 +53,34 @@ impl Handover {
         Self { case, left_at, ours_until: left_at + took + SKEW, seen: None, next_at: now + SKEW }
     }
 
-    /// What the revoke after the reset was read back with: nobody was shown the password by then.
+    /// What was read back with the revoke after the reset: nobody was shown the password by then. An older value is a
+    /// replica that lags behind.
     pub fn saw(&mut self, changed: Option<Timestamp>) {
         let ours = self.left_at - SKEW..=self.ours_until;
         self.seen = self.seen.or(changed.filter(|at| ours.contains(at)));
     }
 
     /// It could not be read: not again at once.
-    pub fn unread(mut self, now: Timestamp) -> Change {
-        if now.duration_since(self.left_at) >= GIVE_UP {
-            return Change::Never;
-        }
-        self.next_at = now + SignedDuration::from_mins(1);
-        Change::NotYet(self)
+    pub fn unread(self, now: Timestamp) -> Change {
+        self.again(SignedDuration::from_mins(1), now)
     }
 
     /// Judges what was read at `now`; `None` when Graph did not say.
     pub fn read(mut self, changed: Option<Timestamp>, now: Timestamp) -> Change {
-        // An older value is a replica that lags behind.
-        if let Some(at) = changed.filter(|at| *at >= self.left_at - SKEW) {
-            match self.seen {
-                Some(ours) if at > ours => return Change::ByUser(at),
-                None if at > self.ours_until => return Change::ByUser(at),
-                Some(_) => {}
-                None => self.seen = Some(at),
-            }
+        let ours = self.seen.unwrap_or(self.ours_until);
+        if let Some(at) = changed.filter(|at| *at > ours) {
+            return Change::ByUser(at);
         }
+        self.saw(changed);
         let since = now.duration_since(self.left_at);
-        if since >= GIVE_UP {
+        let pace = PACE.iter().find(|(until, _)| since < *until).map_or(SELDOM, |(_, pace)| *pace);
+        self.again(pace, now)
+    }
+
+    fn again(mut self, pace: SignedDuration, now: Timestamp) -> Change {
+        if now.duration_since(self.left_at) >= GIVE_UP {
             return Change::Never;
         }
-        let pace = PACE.iter().find(|(until, _)| since < *until).map_or(SELDOM, |(_, pace)| *pace);
         self.next_at = now + pace;
         Change::NotYet(self)
     }
