@@ -258,7 +258,7 @@ impl Inner {
             id: TaskId::new(Self::mint()),
             kind: Kind::Held,
             title: format!("{}: nobody could be acted on ({})", finding.kind, signal.source),
-            policy: open_policy(),
+            policy: Policy::open(),
             created_at: self.now(),
             snapshot: Snapshot {
                 number: 1,
@@ -330,19 +330,6 @@ impl Inner {
             Err(error) => return self.telemetry.store_error(what, &error),
         }
         held.done();
-    }
-}
-
-/// Who may answer where no policy is written.
-pub(super) fn open_policy() -> Policy {
-    Policy {
-        reviewers: vec!["role:approver".into(), "role:admin".into()],
-        approve: 1,
-        deny: 1,
-        decide_within: None,
-        escalate: None,
-        execute_within: None,
-        fresh_at_claim: false,
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::intake::open_policy;
 use super::lane::Message;
 use super::{Engine, Inner};
 use crate::domain::person::{Doc, NotNow, Person, Request};
@@ -253,7 +252,7 @@ impl Inner {
             (Some(own), Some(other)) if own != other => {
                 return Err(OrderError::Unfit("the playbook of this case says who approves its reset".to_owned()));
             }
-            (own, chosen) => own.or(chosen).cloned().unwrap_or_else(open_policy),
+            (own, chosen) => own.or(chosen).cloned().unwrap_or_else(Policy::open),
         };
         Ok(if resets { policy } else { Policy { decide_within: Some(Person::DECIDE_ORDER_WITHIN), ..policy } })
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::hook::{Fate, Place};
-use super::intake::{Asking, open_policy};
+use super::intake::Asking;
 use super::lane::Lane;
 use super::{Inner, lock};
 use crate::domain::guard::Parking;
@@ -16,7 +16,7 @@ use crate::domain::ledger::{Effect, EffectState, Fault};
 use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
 use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
 use crate::domain::run::{End, Entry, Event, Intent, Run, StepState};
-use crate::domain::task::{Kind, New, Snapshot, State, Task};
+use crate::domain::task::{Kind, New, Policy, Snapshot, State, Task};
 use crate::domain::{CaseId, Identity, RunId, SignalId, TaskId};
 use crate::queue::Claim;
 use crate::store::{
@@ -453,7 +453,7 @@ impl Inner {
             id: TaskId::new(Self::mint()),
             kind: Kind::Release,
             title: format!("More than {most} people to revoke in {} min in {tenant}", per.as_secs() / 60),
-            policy: open_policy(),
+            policy: Policy::open(),
             created_at: now,
             snapshot: Snapshot { number: 0, taken_at: now, items: Vec::new() },
             shadow: false,

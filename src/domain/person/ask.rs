@@ -10,19 +10,6 @@ use super::super::run::{Event, Illegal, Mode, StepState, Verdict};
 use super::super::task::{self, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Target, Task};
 use super::{Around, Output, Person};
 
-/// Who may answer where no policy is written: any approver, without a deadline.
-fn open_policy() -> Policy {
-    Policy {
-        reviewers: vec!["role:approver".into(), "role:admin".into()],
-        approve: 1,
-        deny: 1,
-        decide_within: None,
-        escalate: None,
-        execute_within: None,
-        fresh_at_claim: false,
-    }
-}
-
 impl Person {
     /// One task for consecutive steps under one policy, a row each.
     pub(super) fn ask_approval(
@@ -43,7 +30,7 @@ impl Person {
         let rows = self.rows(run, steps);
         let names: Vec<&str> = rows.iter().map(|row| row.action.as_str()).collect();
         let title = format!("Approve: {}", names.join(", "));
-        let mut policy = around.rules.policies.get(policy).cloned().unwrap_or_else(open_policy);
+        let mut policy = around.rules.policies.get(policy).cloned().unwrap_or_else(Policy::open);
         let revealing = rows.iter().any(|row| row.reveals);
         policy.execute_within.get_or_insert(if revealing {
             Policy::EXECUTE_WITHIN_REVEALING
@@ -67,7 +54,17 @@ impl Person {
         let policy = step.approval.as_ref().and_then(|name| around.rules.policies.get(name)).cloned();
         let title = format!("Could not decide {}: run or skip", step.id);
         let text = format!("Could not decide: {error}; run or skip. Approve runs the step, deny skips it.");
-        self.ask(run, Kind::Undecided, title, Some(text), policy.unwrap_or_else(open_policy), rows, &steps, around, out)
+        self.ask(
+            run,
+            Kind::Undecided,
+            title,
+            Some(text),
+            policy.unwrap_or_else(Policy::open),
+            rows,
+            &steps,
+            around,
+            out,
+        )
     }
 
     /// Something to be done by hand instead of (or as) a step.
@@ -81,7 +78,7 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let steps = [step.clone()];
-        self.ask(run, Kind::Manual, title, Some(instructions), open_policy(), Vec::new(), &steps, around, out)
+        self.ask(run, Kind::Manual, title, Some(instructions), Policy::open(), Vec::new(), &steps, around, out)
     }
 
     /// Something to be done by hand beside the steps: no step waits for it.
@@ -90,7 +87,7 @@ impl Person {
         if self.tasks.values().any(open) {
             return;
         }
-        self.raise(Kind::Manual, title.to_owned(), Some(instructions), open_policy(), None, Vec::new(), around, out);
+        self.raise(Kind::Manual, title.to_owned(), Some(instructions), Policy::open(), None, Vec::new(), around, out);
     }
 
     /// Nobody could decide by rule: a human has to look.
@@ -99,7 +96,7 @@ impl Person {
         if self.tasks.values().any(open) {
             return;
         }
-        self.raise(Kind::Held, title, Some(instructions), open_policy(), None, Vec::new(), around, out);
+        self.raise(Kind::Held, title, Some(instructions), Policy::open(), None, Vec::new(), around, out);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private funnel for every kind of task")]

@@ -117,6 +117,19 @@ impl Policy {
     pub const EXECUTE_WITHIN: SignedDuration = SignedDuration::from_hours(24);
     /// The same for what reveals a secret.
     pub const EXECUTE_WITHIN_REVEALING: SignedDuration = SignedDuration::from_mins(30);
+
+    /// Who may answer where no policy is written: any approver, without a deadline.
+    pub fn open() -> Self {
+        Self {
+            reviewers: vec!["role:approver".into(), "role:admin".into()],
+            approve: 1,
+            deny: 1,
+            decide_within: None,
+            escalate: None,
+            execute_within: None,
+            fresh_at_claim: false,
+        }
+    }
 }
 
 /// How much an effect can hurt.
