@@ -384,6 +384,7 @@ fn word_of(taken: &Taken) -> &'static str {
         Taken::Opened { .. } => "act",
         Taken::Covered { .. } => "covered",
         Taken::Pending { .. } => "pending",
+        Taken::Evidence { .. } => "late_evidence",
         Taken::Old { .. } => "held",
     }
 }
@@ -395,6 +396,10 @@ fn outcome_of(taken: &Taken) -> SignalOutcome {
             (*case, *run, Some("the sessions were already revoked after this activity".to_owned()))
         }
         Taken::Pending { case } => (*case, None, Some("a revoke is in flight; judged when it settles".to_owned())),
+        Taken::Evidence { case } => {
+            let reason = "a revoke is in flight, and newer signals of the same playbook wait for it".to_owned();
+            (Some(*case), None, Some(reason))
+        }
         Taken::Old { case } => (Some(*case), None, Some("older than guards.max_age: a task, no action".to_owned())),
     };
     SignalOutcome { word: word_of(taken).into(), reason, case, run, first: None }

@@ -66,9 +66,14 @@ pub enum Taken {
     Covered { case: Option<CaseId>, run: Option<RunId> },
     /// Met a revoke in flight.
     Pending { case: Option<CaseId> },
+    /// Met a revoke in flight that as many newer ones of its playbook wait for: what is done then is done for it too.
+    Evidence { case: CaseId },
     /// Too old to act on: a task.
     Old { case: CaseId },
 }
+
+/// So many signals of one playbook wait for a revoke in flight; the newest are what it is judged by.
+const MOST_PENDING: usize = 20;
 
 impl Person {
     /// Takes one signal.
@@ -82,10 +87,27 @@ impl Person {
         if around.rules.mode == Mode::Enforce && self.has_revoke_in_flight() {
             let case = self.doc.case.as_ref().map(|case| case.id);
             out.outcomes.push((arrival.signal, Taken::Pending { case }));
+            let hash = arrival.plan.hash.clone();
             self.doc.pending.push(arrival);
+            self.bound_pending(&hash, around, out);
             return Ok(());
         }
         self.judge(vec![arrival], around, out)
+    }
+
+    /// A revoke in flight for hours (a pause, a Graph that does not answer) must not make the person too large to write.
+    /// The earliest activity is let go: whatever the newest of the same playbook starts is later than it, or covers it.
+    fn bound_pending(&mut self, hash: &str, around: &Around<'_>, out: &mut Output) {
+        let same = self.doc.pending.iter().enumerate().filter(|(_, waiting)| waiting.plan.hash == hash);
+        let (count, earliest) = same.fold((0, None::<(Timestamp, usize)>), |(count, earliest), (at, waiting)| {
+            let this = (waiting.activity, at);
+            (count + 1, Some(earliest.map_or(this, |other| other.min(this))))
+        });
+        let Some((_, at)) = earliest.filter(|_| count > MOST_PENDING) else { return };
+        let arrival = self.doc.pending.remove(at);
+        let case = self.join_case(&arrival, around);
+        self.newer_evidence(around, out);
+        out.outcomes.push((arrival.signal, Taken::Evidence { case }));
     }
 
     /// Signals that met a revoke in flight are judged once it has settled.

@@ -354,8 +354,10 @@ impl Person {
                         StepState::Done { left_at, .. } => *left_at >= activity && step.action != MANUAL,
                         // Decided, and only its reads are not through yet.
                         StepState::Todo if self.order_of(other.id).is_some() => other.is_open() && s.follows.is_none(),
-                        StepState::Todo | StepState::Parked { .. } => {
-                            other.is_open() && s.follows.is_none() && s.approval.is_none()
+                        StepState::Todo => other.is_open() && s.follows.is_none() && s.approval.is_none(),
+                        // Approved and held by a guard: what was decided does not wait for that, everything else does.
+                        StepState::Parked { .. } => {
+                            other.is_open() && s.follows.is_none() && (s.approval.is_none() || !by_hand)
                         }
                         state => other.is_open() && !state.is_settled() && s.follows.is_none(),
                     }

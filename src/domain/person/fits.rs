@@ -2,6 +2,7 @@
 //! carried out: in between a call may have been sent, a run ended, a password changed.
 
 use super::super::ids::{RunId, TaskId};
+use super::super::ledger::Disposition;
 use super::super::plan::{CONFIRM, DISMISS, EffectClass, Phase, RESET, REVOKE, Step, StepId};
 use super::super::run::{Mode, Run, StepState, Verdict};
 use super::super::task::{Order, Progress, State, Task};
@@ -77,7 +78,7 @@ impl Person {
             Order::DismissRisk => self.fits_action(DISMISS),
             Order::Again { run, step } => self.fits_again(*run, step, mine),
             Order::Skip { run, step } => self.fits_skip(*run, step),
-            Order::Settle { run, step, .. } => self.fits_settle(*run, step),
+            Order::Settle { run, step, applied } => self.fits_settle(*run, step, *applied),
             Order::Cancel { run } => self.fits_cancel(*run),
             Order::Close => self.fits_close(),
         }
@@ -193,7 +194,9 @@ impl Person {
             return unfit("that run has ended");
         }
         if let Some(followed) = &spec.follows {
-            return unfit(format!("the sessions are revoked after {followed} in any case: this cannot be skipped"));
+            return unfit(format!(
+                "the sessions are revoked after {followed} in any case: this cannot be skipped; where Graph refuses it, revoke them by hand and settle it"
+            ));
         }
         match of_run.state(step) {
             StepState::Intended { .. } => unfit(format!("{step} is being sent: wait for its outcome")),
@@ -203,9 +206,17 @@ impl Person {
         }
     }
 
-    fn fits_settle(&self, run: RunId, step: &StepId) -> Result<(), NotNow> {
+    fn fits_settle(&self, run: RunId, step: &StepId, applied: bool) -> Result<(), NotNow> {
         let (of_run, spec) = self.find(run, step)?;
         match of_run.state(step) {
+            // It would be refused for ever, and cannot be left out: a person did it and says so.
+            StepState::Backoff { fault, .. } if spec.action == REVOKE && fault.disposition == Disposition::Refuse => {
+                if applied {
+                    Ok(())
+                } else {
+                    unfit(format!("{step} is tried until it succeeds"))
+                }
+            }
             // What may be repeated is repeated until it is known.
             StepState::Unknown { verify_at, .. } if !spec.idempotent || verify_at.is_none() => Ok(()),
             StepState::Unknown { .. } => unfit(format!("{step} is repeated until its outcome is known")),

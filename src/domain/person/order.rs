@@ -12,7 +12,7 @@ use super::super::digest::{Digest, canonical};
 use super::super::ids::{RunId, TaskId};
 use super::super::ledger::Fault;
 use super::super::plan::{Plan, RESET, REVOKE, StepId};
-use super::super::run::{End, Entry, Event, Illegal, Run, StepState};
+use super::super::run::{End, Entry, Event, Illegal, Run, StepState, Verdict};
 use super::super::task::{self, Binding, Kind, New, Order, Ordered, Policy, Row, State, Task};
 use super::{Around, Note, Output, Person};
 
@@ -170,6 +170,9 @@ impl Person {
         };
         match &ordered.order {
             Order::Skip { run, step } => self.leave_out(*run, step, &why, around, out)?,
+            Order::Settle { run, step, .. } if matches!(self.state(*run, step), StepState::Backoff { .. }) => {
+                self.did_by_hand(*run, step, task.id, around, out)?;
+            }
             Order::Settle { run, step, applied } => self.settle_by_hand(*run, step, *applied, &why, around, out)?,
             Order::Cancel { run } => self.cancel_run(*run, &why, around, out)?,
             Order::Close => {
@@ -244,6 +247,19 @@ impl Person {
         if task.apply(cancel, around.now).is_ok() {
             out.tasks.insert(task.id);
         }
+    }
+
+    /// A person did what Graph keeps refusing; nothing was accepted by Graph, so the watermark stays where it is.
+    fn did_by_hand(
+        &mut self,
+        run: RunId,
+        step: &StepId,
+        task: TaskId,
+        around: &Around<'_>,
+        out: &mut Output,
+    ) -> Result<(), Illegal> {
+        self.record(out, around.now, run, Event::Asked { step: step.clone(), task })?;
+        self.record(out, around.now, run, Event::Answered { step: step.clone(), task, verdict: Verdict::Done })
     }
 
     fn settle_by_hand(

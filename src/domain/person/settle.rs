@@ -334,7 +334,7 @@ impl Person {
         out.notes.push(Note { verb: "step.escalated", detail: about(run, &step.id) });
         let title = format!("{} keeps failing", step.action);
         let text = format!(
-            "{} ({}). oust keeps trying by itself. Until it succeeds the sessions may be alive: do it by hand in the Entra admin centre, then report this done.",
+            "{} ({}). oust keeps trying by itself. Until it succeeds the sessions may be alive: do it by hand in the Entra admin centre, then report this done; where it will be refused for good, also say at the step in the case that it was done by hand.",
             fault.message, fault.code
         );
         self.ask_beside(&title, text, around, out);

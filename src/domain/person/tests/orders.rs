@@ -102,3 +102,48 @@ fn a_run_with_an_effect_in_doubt_is_neither_cancelled_nor_closed_over() {
     }
     assert!(world.person.may_be_ordered(&Order::Close, Mode::Shadow).is_err());
 }
+
+#[test]
+fn a_revoke_that_graph_refuses_for_good_is_settled_by_whoever_did_it_by_hand() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    let reset = world.open_tasks()[0];
+    assert!(world.approve(reset));
+    while world.sent("revoke_after_reset") == 0 {
+        world.advance();
+        world.answer(0, How::Done);
+    }
+    let at = world.calls.iter().position(|deed| matches!(deed, Deed::Effect { .. })).expect("the second revoke");
+    world.answer(at, How::Refuse);
+    assert_eq!(world.state(0, "revoke_after_reset"), "retrying");
+    let (run, step) = (world.person.runs[0].id, StepId("revoke_after_reset".into()));
+    let settle = |applied| Order::Settle { run, step: step.clone(), applied };
+    for order in [Order::Close, Order::Skip { run, step: step.clone() }, settle(false)] {
+        assert!(world.person.may_be_ordered(&order, Mode::Enforce).is_err(), "{order:?}");
+    }
+    let watermark = world.person.doc.watermark;
+    let order = world.ask(settle(true));
+    assert!(world.approve(order));
+    answered(&mut world);
+    assert_eq!(world.state(0, "revoke_after_reset"), "done_by_hand");
+    assert_eq!(world.person.doc.watermark, watermark, "Graph accepted nothing");
+    assert_eq!(world.person.tasks[&order].state.word(), "executed");
+}
+
+#[test]
+fn an_ordered_reset_that_a_guard_holds_is_joined_by_a_later_playbook() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    world.pass(14_400);
+    assert_eq!(world.state(0, "reset"), "declined", "the case is open, the password unchanged");
+    let order = world.ask(Order::Reset);
+    world.facts.membership = guard::Membership::NeverLoaded;
+    assert!(world.approve(order));
+    answered(&mut world);
+    assert_eq!(world.state(1, "reset"), "parked");
+    world.arrive(0, 0);
+    answered(&mut world);
+    assert_eq!((world.state(2, "revoke"), world.state(2, "reset")), ("done", "joined"), "{:#?}", laws::picture(&world));
+}

@@ -55,6 +55,25 @@ fn a_signal_seen_while_a_revoke_is_out_is_judged_when_it_settles() {
 }
 
 #[test]
+fn signals_without_end_behind_one_revoke_are_kept_in_a_bounded_document_and_answered_by_one_revoke() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(0, 1_000);
+    for age in (0..200).rev() {
+        world.arrive(0, age);
+        world.arrive(1, age);
+    }
+    assert_eq!(world.person.doc.pending.len(), 40, "the newest of each playbook");
+    assert_eq!(world.person.doc.case.as_ref().expect("open").signals, 361, "each is in the case, or waits");
+    world.answer(0, How::Done);
+    assert!(world.person.doc.pending.is_empty());
+    assert_eq!(world.person.doc.case.as_ref().expect("open").signals, 401);
+    while let Some(at) = world.calls.iter().position(|deed| matches!(deed, Deed::Effect { .. })) {
+        world.answer(at, How::Done);
+    }
+    assert_eq!(world.sent("revoke"), 2, "one for all that was not covered");
+}
+
+#[test]
 fn a_reset_that_was_turned_away_is_tried_again_under_the_same_approval() {
     let mut world = with_reset_approved();
     world.answer(0, How::Done);

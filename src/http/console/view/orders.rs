@@ -77,8 +77,11 @@ fn line(order: &Order, who: &str, lost: bool) -> Option<OrderLine> {
 
 /// The offers about one step: (word, button, a reason is needed).
 pub fn of_step(offers: &[Order], run: RunId, step: &str) -> Vec<(&'static str, &'static str, bool)> {
+    let denial = |order: &Order| matches!(order, Order::Settle { run: of, step: id, applied: false } if *of == run && id.0 == step);
+    let in_doubt = offers.iter().any(denial);
     let button = |order: &Order| {
         let words = match order {
+            Order::Settle { applied: true, .. } if !in_doubt => "Done by hand",
             Order::Again { .. } => "Try again",
             Order::Skip { .. } => "Skip",
             Order::Settle { applied: true, .. } => "It took effect",
