@@ -129,6 +129,11 @@ impl Problem {
         self
     }
 
+    /// 5xx: the reason is ours, and another attempt may go well.
+    pub fn is_ours(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     /// The answer without the request's id: what is stored with a delivery, so that a replay gets the same.
     pub fn json(&self) -> Value {
         let mut body = json!({

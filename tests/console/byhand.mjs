@@ -118,6 +118,35 @@ async function closed(nora) {
   step('a case is closed with a reason, and says so');
 }
 
+/** One of three is decided by somebody else just before: the other two are recorded, and the third is named. */
+async function severalAtOnce(nora, omar) {
+  const people = [];
+  for (const local of ['uma', 'vera', 'wanda']) people.push((await atRisk(local)).person);
+  const tasks = await until('three approvals', async () => {
+    const { items } = await stage.cli('task', 'list');
+    const found = people.map(({ id }) => items.find((task) => task.kind === 'approval' && task.identity?.object_id === id));
+    return found.every(Boolean) && found;
+  });
+  await nora.goto('/console/tasks');
+  for (const { id } of tasks) await nora.tab.locator(`#pick-${id}`).check();
+  const held = await nora.hold('**/console/decide/begin');
+  await nora.button('Approve chosen').click();
+  await held.here;
+  await omar.open(tasks[1]);
+  await omar.tab.getByLabel('Reason').fill('she is on holiday there');
+  await omar.button('Deny').click();
+  await stage.becomes(tasks[1].id, 'denied');
+  await held.release();
+  const said = nora.tab.locator('#main [data-problem], main [data-problem]').filter({ hasText: '1 of 3 were not recorded' }).first();
+  await said.waitFor();
+  const text = await said.innerText();
+  assert.match(text, /Vera Example/, text);
+  assert.match(text, /denied/, text);
+  await nora.picture('byhand-several');
+  for (const at of [0, 2]) await stage.becomes(tasks[at].id, 'executed');
+  step('of several decisions the one that came second is named; the others are recorded');
+}
+
 await stage.play(async () => {
   await stage.serve();
   const nora = await stage.reviewer('nora');
@@ -127,4 +156,5 @@ await stage.play(async () => {
   await askedReset(nora, omar);
   await named(nora);
   await closed(nora);
+  await severalAtOnce(nora, omar);
 });

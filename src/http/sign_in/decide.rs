@@ -91,11 +91,7 @@ pub(super) async fn begin(
     sign_in.admit_account(&signed_in.account.id)?;
     // The proof that is about to be asked for will be fresh and multi-factor: everything else is judged now.
     let by = sign_in.reviewer(&signed_in.account, &signed_in.session, (sign_in.now(), true), &id).await?;
-    for one in &wanted {
-        let refused = would_stand(&sign_in, one, &by, &id).await;
-        // Of several: which one.
-        refused.map_err(|why| if wanted.len() > 1 { why.with("task", one.task.to_string()) } else { why })?;
-    }
+    let (wanted, left_out) = standing(&sign_in, wanted, &by, &id).await?;
     let passkeys = sign_in.has_passkeys()
         && sign_in
             .store()
@@ -111,7 +107,7 @@ pub(super) async fn begin(
             _ => "/console/tasks".to_owned(),
         };
         let to = oidc::begin_for(&sign_in, &signed_in, purpose, &next, Vec::new(), &id).await?;
-        return Ok(Json(json!({ "redirect": to })).into_response());
+        return Ok(Json(json!({ "redirect": to, "left_out": left_out })).into_response());
     }
     let purpose = Purpose::Decide { wanted: wanted.clone() };
     let (handle, mut options, challenge) = ask(&sign_in, &signed_in, purpose, &id).await?;
@@ -119,7 +115,35 @@ pub(super) async fn begin(
     ops.push(Change::PutChallenge(Box::new(challenge)).into());
     sign_in.commit(ops, &id).await?;
     options["ceremony"] = json!(handle);
+    options["left_out"] = json!(left_out);
     Ok(Json(options).into_response())
+}
+
+/// What would be recorded now, and what became of the others: of several, one that was decided meanwhile takes nothing
+/// from the rest. Only what would be recorded is bound to the proof.
+async fn standing(
+    sign_in: &SignIn,
+    wanted: Vec<Wanted>,
+    by: &Reviewer,
+    id: &RequestId,
+) -> Result<(Vec<Wanted>, Vec<Value>), Problem> {
+    let mut stands = Vec::with_capacity(wanted.len());
+    let mut refused = Vec::new();
+    for one in wanted {
+        match would_stand(sign_in, &one, by, id).await {
+            Ok(()) => stands.push(one),
+            Err(why) if why.is_ours() => return Err(why),
+            Err(why) => refused.push((one.task, why)),
+        }
+    }
+    if stands.is_empty() {
+        let several = refused.len() > 1;
+        let first = refused.into_iter().next();
+        let (task, why) = first.ok_or_else(|| Problem::unfit("nothing is chosen"))?;
+        return Err(if several { why.with("task", task.to_string()) } else { why });
+    }
+    let left_out = refused.into_iter().map(|(task, why)| json!({ "task": task, "problem": why.json() }));
+    Ok((stands, left_out.collect()))
 }
 
 /// Checks the proof and records the decisions.

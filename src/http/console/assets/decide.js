@@ -57,13 +57,28 @@ const never = new Promise(() => {});
 /** Begins a ceremony, proves it, finishes it; or leaves for the identity provider. */
 async function ceremony(path, fields) {
   const begun = await post(`${path}/begin`, fields);
+  const leftOut = begun.left_out ?? [];
   if (begun.redirect) {
+    // What is left out is said on the page that the provider sends back to.
+    if (leftOut.length) remember(notRecorded(leftOut, fields.tasks.length));
     location.assign(begun.redirect);
     return never;
   }
   if (!begun.publicKey) return begun;
   const credential = await assertion(begun.publicKey.publicKey ?? begun.publicKey);
-  return post(`${path}/finish`, { ceremony: begun.ceremony, credential });
+  const done = await post(`${path}/finish`, { ceremony: begun.ceremony, credential });
+  return { ...done, results: [...leftOut, ...(done.results ?? [])], refused: leftOut.length + (done.refused ?? 0) };
+}
+
+const remember = (problem) => sessionStorage.setItem('oust:problem', JSON.stringify(problem));
+
+/** What the queue called its tasks when they were chosen: a live update may take the rows away. */
+let names = new Map();
+
+/** Of several decisions, those that were not recorded. */
+function notRecorded(refused, all) {
+  const difference = refused.map((row) => ({ what: names.get(row.task) ?? row.task, shown: 'open', now: row.problem.detail ?? row.problem.title }));
+  return { status: 409, title: `${refused.length} of ${all} were not recorded`, detail: 'The others were.', difference };
 }
 
 /** Who has no passkey here proves it at the identity provider, and comes back to this page. */
@@ -101,11 +116,11 @@ function describe(form, submitter) {
   return fields;
 }
 
-/** Where a refusal is said: beside the button, or where it was before a live update took the form away. */
+/** Where a refusal is said: beside the button; where it was before a live update took the form away; or on top. */
 function boxOf(form) {
-  if (form.isConnected) return form.querySelector('[data-problem]');
-  const heading = document.querySelector('.decide h2');
+  if (form?.isConnected) return form.querySelector('[data-problem]');
   const known = document.querySelector('.decide [data-problem]');
+  const heading = document.querySelector('.decide h2') ?? document.querySelector('main .head') ?? document.querySelector('main h1');
   if (known || !heading) return known;
   const box = document.createElement('div');
   box.dataset.problem = '';
@@ -130,7 +145,7 @@ function complain(form, problem) {
     which.href = `/console/tasks/${problem.task}`;
     lines.push(which);
   }
-  if (problem.status === 409) {
+  if (problem.status === 409 && form) {
     const again = line(problem.location ? 'Open it' : 'Load it again', 'a');
     again.href = problem.location ?? location.pathname;
     lines.push(again);
@@ -141,6 +156,8 @@ function complain(form, problem) {
 
 async function submit(form, submitter) {
   const fields = describe(form, submitter);
+  const boxes = [...form.querySelectorAll('input[name=task]')];
+  names = new Map(boxes.map((box) => [box.id.replace('pick-', ''), box.getAttribute('aria-label').replace('Choose: ', '')]));
   if (submitter?.hasAttribute('data-needs-reason') && !(fields.reason ?? '').trim()) {
     const reason = form.querySelector('[name=reason]');
     reason?.setAttribute('aria-invalid', 'true');
@@ -161,9 +178,7 @@ async function submit(form, submitter) {
   }
   const done = form.hasAttribute('data-decide') ? await ceremony(DECIDE, fields) : await proved(() => post(form.getAttribute('action'), fields));
   if (done.refused) {
-    const refused = done.results.filter((row) => row.problem);
-    const difference = refused.map((row) => ({ what: row.task, shown: 'open', now: row.problem.detail ?? row.problem.title }));
-    throw new Problem({ status: 409, title: `${done.refused} of ${done.results.length} were not recorded`, detail: 'The others were.', difference });
+    remember(notRecorded(done.results.filter((row) => row.problem), done.results.length));
   }
   location.assign(done.location ?? location.pathname);
 }
@@ -178,15 +193,15 @@ async function order(url, fields) {
     await ceremony(DECIDE, decision);
   } catch (error) {
     // It waits on its own page, which decides it just as well and says why that is needed.
-    sessionStorage.setItem('oust:problem', JSON.stringify(error.problem ?? { title: 'It is not decided yet', detail: 'Decide it here.' }));
+    remember(error.problem ?? { title: 'It is not decided yet', detail: 'Decide it here.' });
   }
   return asked.location;
 }
 
 const left = sessionStorage.getItem('oust:problem');
 sessionStorage.removeItem('oust:problem');
-const deciding = document.querySelector('form[data-decide]');
-if (left && deciding) complain(deciding, JSON.parse(left));
+const deciding = document.querySelector('form[data-decide]:not([data-bulk])');
+if (left) complain(deciding, JSON.parse(left));
 
 document.addEventListener('submit', async (event) => {
   const form = event.target;
