@@ -294,6 +294,9 @@ fn decision_audit(
     if let Event::Vote(ballot) = event {
         detail["verdict"] = json!(ballot.verdict);
     }
+    if let Event::Done { note: Some(note), .. } = event {
+        detail["note"] = json!(note);
+    }
     if let Some(proof) = proof {
         detail["revision"] = json!(proof.wanted.revision);
         detail["challenge"] = json!(proof.challenge);

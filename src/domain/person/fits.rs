@@ -123,8 +123,9 @@ impl Person {
                     let what = "the password is to be reset by hand already";
                     return Err(NotNow::AlreadyAsked { task: *task, what });
                 }
-                // Where this was approved before a playbook came to it, the playbook's step joins this one.
-                StepState::Todo if mine.is_some() => {}
+                // Where this was approved before a playbook came to it, the playbook's step joins this one; whoever cannot
+                // sign in does not wait for it.
+                StepState::Todo if mine.is_some() || self.is_password_lost() => {}
                 StepState::Todo => return unfit(format!("a playbook that runs comes to {} by itself", step.id)),
                 StepState::Unknown { .. } => {
                     return unfit(format!("it is not known what became of {}: settle that first", step.id));

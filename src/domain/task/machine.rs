@@ -149,6 +149,7 @@ impl Task {
         self.check_text(note)?;
         self.may_decide(by, now)?;
         self.check_in_time(now)?;
+        self.note = note.map(str::to_owned);
         self.state = State::Executed { at: now, by: vec![by.id.clone()] };
         Ok(vec![Consequence::Wake])
     }

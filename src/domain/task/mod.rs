@@ -255,6 +255,9 @@ pub struct Task {
     /// What was shown before it changed, oldest first: so that whoever decides from an old page is told the difference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Earlier>,
+    /// What whoever did it by hand said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The risk was dismissed or confirmed safe since: by what. No approval is taken any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risk_closed: Option<RiskClosed>,
@@ -346,6 +349,7 @@ impl Task {
             approval: None,
             target: None,
             earlier: Vec::new(),
+            note: None,
             risk_closed: None,
             fence: 0,
             ordered: None,

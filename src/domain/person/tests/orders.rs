@@ -5,8 +5,9 @@ use serde_json::json;
 use super::super::*;
 use super::laws;
 use super::world::{How, World, step};
+use crate::domain::plan::RESET;
 use crate::domain::run::StepState;
-use crate::domain::task::Order;
+use crate::domain::task::{Order, Task, sample};
 
 /// Everything that is called succeeds until nothing is called any more.
 fn answered(world: &mut World) {
@@ -146,4 +147,33 @@ fn an_ordered_reset_that_a_guard_holds_is_joined_by_a_later_playbook() {
     world.arrive(0, 0);
     answered(&mut world);
     assert_eq!((world.state(2, "revoke"), world.state(2, "reset")), ("done", "joined"), "{:#?}", laws::picture(&world));
+}
+
+#[test]
+fn a_lost_password_is_replaced_although_a_playbook_waits_its_turn() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(1, 10);
+    answered(&mut world);
+    let asks = |task: &&Task| task.rows.iter().any(|row| row.action == RESET);
+    let task = world.person.tasks.values().find(asks).expect("a reset waits").id;
+    world.arrive(0, 0);
+    answered(&mut world);
+    assert!(world.approve(task));
+    answered(&mut world);
+    assert!(world.human(task, |_, _| sample::fetched("ada")));
+    world.pass(16 * 60);
+    answered(&mut world);
+    assert_eq!(
+        (world.state(0, "by_hand"), world.state(1, "reset")),
+        ("waiting", "todo"),
+        "{:#?}",
+        laws::picture(&world)
+    );
+    let order = world.ask(Order::Reset);
+    assert!(world.approve(order));
+    answered(&mut world);
+    assert_eq!(world.sent("reset"), 2);
+    assert!(world.pass_on(order));
+    world.calm();
+    assert_eq!(world.sent("reset"), 2, "the playbook's own step joins it: {:#?}", laws::picture(&world));
 }

@@ -98,9 +98,12 @@ pub struct Eye<'a> {
 pub struct Names(pub BTreeMap<String, String>);
 
 impl Names {
-    /// The name, or the id where none is known.
+    /// The name with the id: people choose their names, and two may choose the same. The id alone where it is the name.
     pub fn of(&self, id: &str) -> String {
-        text::line(self.0.get(id).map_or(id, String::as_str))
+        match self.0.get(id).filter(|name| name.trim() != id) {
+            Some(name) => text::line(&format!("{name} ({id})")),
+            None => text::line(id),
+        }
     }
 
     /// Several, as a sentence has them; `nobody` for none.
@@ -117,7 +120,8 @@ impl Names {
         match actor.split_once(':') {
             Some(("reviewer", id)) => self.of(id),
             Some((kind, id)) => text::line(&format!("{kind} {id}")),
-            None => text::line(actor),
+            // No reviewer can be called that.
+            None => text::line(&format!("oust's {actor}")),
         }
     }
 }

@@ -177,7 +177,8 @@ fn status(task: &Task, eye: Eye<'_>) -> (String, Option<When>) {
             (format!("{} is being executed now.", words::action(action_of(task, step))), when(at))
         }
         State::Executed { at, by: ids } if task.kind == Kind::Manual => {
-            (format!("{} reported it done.", by(ids)), when(at))
+            let said = task.note.as_deref().map(|note| format!(": {}", text::line(note))).unwrap_or_default();
+            (format!("{} reported it done{said}", by(ids)), when(at))
         }
         State::Executed { at, by: ids } => (format!("Executed. Approved by {}.", by(ids)), when(at)),
         State::Failed { at, reason, may_retry } => {
