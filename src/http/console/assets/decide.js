@@ -156,7 +156,7 @@ function complain(form, problem) {
 
 async function submit(form, submitter) {
   const fields = describe(form, submitter);
-  const boxes = [...form.querySelectorAll('input[name=task]')];
+  const boxes = [...form.querySelectorAll('input[type=checkbox][name=task]')];
   names = new Map(boxes.map((box) => [box.id.replace('pick-', ''), box.getAttribute('aria-label').replace('Choose: ', '')]));
   if (submitter?.hasAttribute('data-needs-reason') && !(fields.reason ?? '').trim()) {
     const reason = form.querySelector('[name=reason]');
