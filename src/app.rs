@@ -85,7 +85,7 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let store = reviewers.clone().map(|store| store as Arc<dyn Store>);
     let queue = queue::open_queue(&config, roles, store.as_ref(), &telemetry).await?;
     let stop = CancellationToken::new();
-    let engine = match &store {
+    let engine = match &reviewers {
         // A console records decisions, wherever the work is done.
         Some(store) if works || roles.contains(&Role::Console) => {
             Some(engine::engine(&config, roles, store, &queue, &telemetry, &clock).await?)

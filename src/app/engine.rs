@@ -12,7 +12,7 @@ use crate::engine::{self, Clock, Engine, NoHook, Tenant};
 use crate::graph::{self, Graph};
 use crate::playbook::catalog::{Catalog, Reloader};
 use crate::queue::Queue;
-use crate::store::Store;
+use crate::store::reviewers::Reviewers;
 use crate::telemetry::{GraphCall, Telemetry};
 
 /// Calls in flight that are containment, and all others.
@@ -25,7 +25,7 @@ const LANES: usize = 4_000;
 pub(super) async fn engine(
     config: &Config,
     roles: &[Role],
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Reviewers>,
     queue: &Arc<dyn Queue>,
     telemetry: &Telemetry,
     clock: &Clock,

@@ -124,6 +124,7 @@ fn policy(reader: &mut Reader<'_>, node: &Node) -> Option<Policy> {
     let mut within = |reader: &mut Reader<'_>, key| section.take(key).and_then(|node| signed(reader, node, key));
     let decide_within = within(reader, "decide_within");
     let execute_within = within(reader, "execute_within");
+    let fresh = section.take("fresh_at_claim").map_or(Some(false), |node| reader.flag(node, "fresh_at_claim"));
     let escalate = section.take("escalate").and_then(|node| escalation(reader, node));
     if let (Some(escalate), Some(decide)) = (&escalate, decide_within)
         && escalate.after >= decide
@@ -138,7 +139,7 @@ fn policy(reader: &mut Reader<'_>, node: &Node) -> Option<Policy> {
         decide_within,
         escalate,
         execute_within,
-        fresh_at_claim: false,
+        fresh_at_claim: fresh?,
     })
 }
 

@@ -220,6 +220,17 @@ impl<'a> Reader<'a> {
         parsed
     }
 
+    /// True or false.
+    pub fn flag(&mut self, node: &Node, what: &str) -> Option<bool> {
+        match &node.value {
+            Tree::Bool(flag) => Some(*flag),
+            other => {
+                self.error(node.at, format!("{what} must be true or false, not {}", other.kind()), "");
+                None
+            }
+        }
+    }
+
     /// A whole number in a range; numbers in quotes (and from the environment) are fine.
     pub fn integer(&mut self, node: &Node, what: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
         let number = match &node.value {

@@ -8,7 +8,7 @@ use url::{Host, Url};
 use crate::domain::task::Role;
 use crate::http::sign_in::{Aal2, OidcConfig, Site};
 use crate::playbook::diagnostic::quote;
-use crate::playbook::yaml::{Node, Tree};
+use crate::playbook::yaml::Node;
 
 use super::reader::{Reader, Section};
 use super::secret::Vault;
@@ -37,7 +37,7 @@ pub(super) fn reviewers(
     };
     let mut section = reader.section(node, "reviewers")?;
     let passkeys = match section.take("passkeys") {
-        Some(node) => flag(reader, node, "passkeys").map(|wanted| (wanted, node.at)),
+        Some(node) => reader.flag(node, "passkeys").map(|wanted| (wanted, node.at)),
         None => Some((named, node.at)),
     };
     let oidc = match section.take("oidc") {
@@ -59,16 +59,6 @@ pub(super) fn reviewers(
         reader.warn(at, "nobody can sign in: no task can be decided", "set `passkeys: true`, or add oidc");
     }
     Some(Reviewers { passkeys, oidc })
-}
-
-fn flag(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<bool> {
-    match &node.value {
-        Tree::Bool(flag) => Some(*flag),
-        other => {
-            reader.error(node.at, format!("{what} must be true or false, not {}", other.kind()), "");
-            None
-        }
-    }
 }
 
 fn oidc(reader: &mut Reader<'_>, vault: &Vault<'_>, node: &Node) -> Option<OidcConfig> {

@@ -197,6 +197,10 @@ fn policies_that_nobody_could_decide_are_refused() {
     refused(&with("approvals: { on_call: { reviewers: ['team:x'] } }\n"), (6, 37), "names no reviewer");
     let late = "approvals: { a: { reviewers: [b], decide_within: 1h, escalate: { after: 2h, to: [c] } } }\n";
     refused(&with(late), (6, 17), "escalate.after");
+    let unsure = "approvals: { a: { reviewers: [b], fresh_at_claim: perhaps } }\n";
+    refused(&with(unsure), (6, 50), "true or false");
+    let fresh = read(&with("approvals: { a: { reviewers: [b], fresh_at_claim: true } }\n")).expect("valid");
+    assert!(fresh.config.approvals["a"].fresh_at_claim);
 }
 
 #[test]

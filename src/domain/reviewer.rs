@@ -221,21 +221,21 @@ pub struct Standing {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// The reviewer as the decision machine sees them: account, session, proof.
+/// The reviewer as the decision machine sees them: account, session (what it adds, where one is known), proof.
 pub fn deciding(
     account: &Account,
-    session: &Session,
+    session: Option<&Session>,
     standing: Standing,
     proved: (Timestamp, bool),
     tenant: impl Fn(Uuid) -> Option<TenantName>,
 ) -> Reviewer {
     let own = |linked: &Linked| Some(Identity { tenant: tenant(linked.tenant)?, object_id: linked.object_id });
     let mut roles = account.roles.clone();
-    roles.extend(session.roles.iter().copied());
+    roles.extend(session.iter().flat_map(|session| session.roles.iter().copied()));
     roles.sort_unstable();
     roles.dedup();
     let mut groups = account.groups.clone();
-    groups.extend(session.groups.iter().cloned());
+    groups.extend(session.iter().flat_map(|session| session.groups.iter().cloned()));
     groups.sort_unstable();
     groups.dedup();
     let (proved_at, aal2) = proved;
@@ -245,7 +245,7 @@ pub fn deciding(
         linked: account.linked.iter().map(|linked| linked.object_id).collect(),
         roles,
         groups,
-        session_started: session.created_at,
+        session_started: session.map_or(Timestamp::UNIX_EPOCH, |session| session.created_at),
         at_risk: standing.at_risk,
         revoked_at: standing.revoked_at,
         aal2,
@@ -419,7 +419,7 @@ mod tests {
             disabled_at: None,
         };
         let name = |id| (id == tenant).then(|| "contoso".parse().expect("a name"));
-        let reviewer = deciding(&account, &session(), Standing::default(), (at(9), true), name);
+        let reviewer = deciding(&account, Some(&session()), Standing::default(), (at(9), true), name);
         assert_eq!(reviewer.roles, [Role::Viewer, Role::Approver]);
         assert_eq!(reviewer.groups, ["leads", "on-call"]);
         assert_eq!(reviewer.identity.map(|identity| identity.object_id), Some(ObjectId::new(Uuid::from_u128(7))));

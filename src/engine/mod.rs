@@ -54,7 +54,8 @@ use crate::playbook::catalog::{Catalog, Reloader};
 use crate::playbook::expr::Conditions;
 use crate::playbook::normalise;
 use crate::queue::Queue;
-use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow, Store};
+use crate::store::reviewers::Reviewers;
+use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow};
 use crate::telemetry::Telemetry;
 
 pub use audit::CHECKPOINT;
@@ -132,7 +133,7 @@ pub struct Config {
 
 /// The parts below the engine.
 pub struct Parts {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reviewers>,
     pub queue: Arc<dyn Queue>,
     pub actions: Registry,
     pub playbooks: Reloader,
@@ -154,7 +155,7 @@ pub struct Engine {
 }
 
 pub(crate) struct Inner {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Reviewers>,
     queue: Arc<dyn Queue>,
     actions: Registry,
     playbooks: Mutex<Reloader>,

@@ -18,10 +18,13 @@ use crate::actions::{Action, Call, SealedSink, Verification};
 use crate::domain::ledger::{Disposition, EffectKey, Fault};
 use crate::domain::person::{Answer, Deed, Person, READ_BACK, Settled};
 use crate::domain::plan::{Phase, RESET, Step, StepId};
+use crate::domain::reviewer::{Account, Standing, deciding};
+use crate::domain::task::Task;
 use crate::domain::{Identity, RunId, TaskId};
 use crate::graph::retry::{Schedule, jitter};
 use crate::graph::{Graph, Terms};
 use crate::seal::{RecipientKey, Sealed};
+use crate::store;
 use crate::telemetry;
 
 /// How long reading a user back may take.
@@ -41,6 +44,8 @@ struct Job {
     attempt: u32,
     intended_at: Option<Timestamp>,
     task: Option<TaskId>,
+    /// The task, where its approvers must still be entitled when its step is claimed.
+    fresh: Option<Box<Task>>,
     recipient: Option<String>,
     containing: bool,
     traceparent: Option<String>,
@@ -139,7 +144,8 @@ impl Job {
         let results: Map<String, Value> =
             of_run.results.iter().map(|(id, value)| (id.clone(), Value::clone(value))).collect();
         let task = person.task_of(run, &step.id);
-        let approval = task.and_then(|id| person.tasks.get(&id)).and_then(|task| task.approval.as_ref());
+        let decided = task.and_then(|id| person.tasks.get(&id));
+        let approval = decided.and_then(|task| task.approval.as_ref());
         let recipient =
             approval.and_then(|approval| approval.recipient.as_ref()).map(|recipient| recipient.key.clone());
         let containing = step.phase == Phase::Contain || step.follows.is_some();
@@ -155,6 +161,7 @@ impl Job {
             attempt,
             intended_at,
             task,
+            fresh: decided.filter(|task| task.policy.fresh_at_claim).cloned().map(Box::new),
             recipient,
             containing,
             traceparent: of_run.traceparent.clone(),
@@ -307,7 +314,38 @@ impl Job {
         if let (Some(risk), Some(before)) = (self.risk_now().await, before.as_object_mut()) {
             before.insert("risk_state".into(), json!(risk));
         }
+        match (self.no_longer_entitled().await, before.as_object_mut()) {
+            (Ok(lost), Some(before)) if !lost.is_empty() => drop(before.insert("lost".into(), json!(lost))),
+            (Ok(_), _) => {}
+            (Err(error), _) => {
+                let fault = Fault::retry("OUST-E-STORE", format!("Who approved could not be read: {error}."));
+                return self.fault(fault);
+            }
+        }
         Back::Prepared { run: self.run, step: self.step.id.clone(), before }
+    }
+
+    /// Approvers who may not decide this any more, where the policy wants to know (facts: approvals §8).
+    async fn no_longer_entitled(&self) -> Result<Vec<String>, store::Error> {
+        let Some(task) = &self.fresh else { return Ok(Vec::new()) };
+        let mut lost = Vec::new();
+        for approver in task.approval.iter().flat_map(|approval| &approval.by) {
+            let account = match approver.parse() {
+                Ok(id) => self.inner.store.reviewer(&id).await?.filter(Account::is_live),
+                Err(_) => None,
+            };
+            let Some(account) = account else {
+                lost.push(approver.clone());
+                continue;
+            };
+            let session = self.inner.store.last_session(&account.id).await?;
+            let now = self.inner.now();
+            let as_is = deciding(&account, session.as_ref(), Standing::default(), (now, true), |_| None);
+            if !task.entitles(&as_is, now) {
+                lost.push(approver.clone());
+            }
+        }
+        Ok(lost)
     }
 
     /// `guards.privileged: task`: a role holder's reset is done by hand, by somebody who may.

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Audit, CaseRow, Error, Listed, Page, RunRow, page};
 use crate::domain::CaseId;
-use crate::domain::reviewer::ReviewerId;
 use crate::domain::task::Task;
 
 /// The part of the contract behind lists.
@@ -31,9 +29,6 @@ pub trait Lists: Send + Sync {
 
     /// Runs that are not closed, the newest first, at most `limit`.
     async fn open_runs(&self, limit: u32) -> Result<Vec<RunRow>, Error>;
-
-    /// When a reviewer signed in or proved it last, as far as sessions are kept.
-    async fn last_sign_in(&self, reviewer: &ReviewerId) -> Result<Option<Timestamp>, Error>;
 }
 
 impl CaseRow {

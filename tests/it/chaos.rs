@@ -265,8 +265,9 @@ async fn chaos(size: Size) {
     let begun = Instant::now();
     let (twin, base) = start_twin(size.people).await;
     let cluster = Cluster::start(&base).await;
-    let store = cluster.store().await;
-    let reviewers = Reviewers::start(Arc::clone(&store), size.approvals).await;
+    let accounts = cluster.store().await;
+    let store: Arc<dyn Store> = accounts.clone();
+    let reviewers = Reviewers::start(accounts, size.approvals).await;
     let ready = begun.elapsed();
     let stage =
         Stage { size, twin, cluster: RwLock::new(cluster), acks: AtomicUsize::new(0), poured: AtomicBool::new(false) };

@@ -254,8 +254,9 @@ async fn a_session_is_found_until_it_or_its_reviewer_ends(store: Arc<dyn Reviewe
     commit(&store, vec![put("a"), put("b"), put("c")]).await.expect("written");
     let (found, of) = store.session("a").await.expect("a read").expect("there");
     assert_eq!((found, of), (session(&account), account.clone()));
-    assert_eq!(store.last_sign_in(&account.id).await.expect("a read"), Some(at(0)));
-    assert_eq!(store.last_sign_in(&"nobody".parse().expect("a name")).await.expect("a read"), None);
+    let last = store.last_session(&account.id).await.expect("a read").expect("ended, and kept");
+    assert_eq!(last, session(&account));
+    assert_eq!(store.last_session(&"nobody".parse().expect("a name")).await.expect("a read"), None);
     commit(&store, vec![Change::TouchSession { hash: "a".into(), at: at(60) }]).await.expect("touched");
     commit(&store, vec![Change::TouchSession { hash: "a".into(), at: at(30) }]).await.expect("a late one is no error");
     assert_eq!(store.session("a").await.expect("a read").map(|(one, _)| one.used_at), Some(at(60)));

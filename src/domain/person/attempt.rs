@@ -430,7 +430,7 @@ impl Person {
                 target: self.target_now(&self.tasks[&task], prepared),
             },
             risk_closed: closed.map(|state| format!("the risk was {state} meanwhile")),
-            lost: Vec::new(),
+            lost: prepared.get("lost").and_then(|lost| Vec::deserialize(lost).ok()).unwrap_or_default(),
             browser_seen: (around.presence)(task),
         };
         let Some(row_task) = self.tasks.get_mut(&task) else { return Ok(false) };

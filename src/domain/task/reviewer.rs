@@ -150,6 +150,11 @@ impl Task {
         checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(why))
     }
 
+    /// The policy lets this reviewer decide tasks like this one, whoever it is about.
+    pub fn entitles(&self, reviewer: &Reviewer, now: Timestamp) -> bool {
+        reviewer.roles.iter().any(|role| *role >= Role::Approver) && self.names(reviewer, now)
+    }
+
     /// Named by the policy, or by its escalation once that is due (the clock decides, not the last tick).
     fn names(&self, reviewer: &Reviewer, now: Timestamp) -> bool {
         let Policy { reviewers, escalate, .. } = &self.policy;

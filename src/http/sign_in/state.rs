@@ -294,7 +294,7 @@ impl SignIn {
         id: &RequestId,
     ) -> Result<Reviewer, Problem> {
         let standing = self.standing(account, id).await?;
-        Ok(deciding(account, session, standing, proved, |tenant| self.0.tenants.get(&tenant).cloned()))
+        Ok(deciding(account, Some(session), standing, proved, |tenant| self.0.tenants.get(&tenant).cloned()))
     }
 }
 

@@ -47,10 +47,10 @@ fn credential(row: &Row) -> Result<Credential, Error> {
     })
 }
 
-fn session(row: &Row) -> Result<(Session, Account), Error> {
+fn session(row: &Row) -> Result<Session, Error> {
     const WHAT: &str = "session";
     let used_at = instant(row, 0, WHAT)?;
-    Ok((Session { used_at, ..doc(row, 1, WHAT, 2)? }, account(row, 2)?))
+    Ok(Session { used_at, ..doc(row, 1, WHAT, 1)? })
 }
 
 fn challenge(row: &Row) -> Result<Challenge, Error> {
@@ -94,7 +94,11 @@ impl Reviewers for Postgres {
     }
 
     async fn session(&self, hash: &str) -> Result<Option<(Session, Account)>, Error> {
-        one(&self.pools.general, "session", sql::SESSION, hash, session).await
+        one(&self.pools.general, "session", sql::SESSION, hash, |row| Ok((session(row)?, account(row, 2)?))).await
+    }
+
+    async fn last_session(&self, reviewer: &ReviewerId) -> Result<Option<Session>, Error> {
+        one(&self.pools.general, "session", sql::LAST_SESSION, reviewer.as_str(), session).await
     }
 
     async fn challenge(&self, id: &str) -> Result<Option<Challenge>, Error> {

@@ -46,10 +46,10 @@ fn credential(row: &Row<'_>) -> Result<Credential, Error> {
     })
 }
 
-fn session(row: &Row<'_>) -> Result<(Session, Account), Error> {
+fn session(row: &Row<'_>) -> Result<Session, Error> {
     const WHAT: &str = "session";
     let used_at = instant(row, 0, WHAT)?;
-    Ok((Session { used_at, ..doc(row, 1, WHAT, 2)? }, account(row, 2)?))
+    Ok(Session { used_at, ..doc(row, 1, WHAT, 1)? })
 }
 
 fn challenge(row: &Row<'_>) -> Result<Challenge, Error> {
@@ -109,7 +109,15 @@ impl Reviewers for Sqlite {
 
     async fn session(&self, hash: &str) -> Result<Option<(Session, Account)>, Error> {
         let hash = hash.to_owned();
-        self.look(move |conn| one(conn, "session", sql::SESSION, params![hash], session)).await
+        self.look(move |conn| {
+            one(conn, "session", sql::SESSION, params![hash], |row| Ok((session(row)?, account(row, 2)?)))
+        })
+        .await
+    }
+
+    async fn last_session(&self, reviewer: &ReviewerId) -> Result<Option<Session>, Error> {
+        let reviewer = reviewer.to_string();
+        self.look(move |conn| one(conn, "session", sql::LAST_SESSION, params![reviewer], session)).await
     }
 
     async fn challenge(&self, id: &str) -> Result<Option<Challenge>, Error> {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use oust::store::Access;
 use oust::store::postgres::{Config, Postgres};
-use oust::store::{Access, Store};
+use oust::store::reviewers::Reviewers;
 use oust::twin;
 use reqwest::Client;
 use secrecy::SecretString;
@@ -185,7 +186,7 @@ impl Cluster {
     }
 
     /// The store as the reviewers and the judge see it: by a way that nobody cuts.
-    pub async fn store(&self) -> Arc<dyn Store> {
+    pub async fn store(&self) -> Arc<dyn Reviewers> {
         let config = Config::parse(&self.database.url(self.database.address)).expect("a good URL");
         Postgres::open(&config, Access::Write).await.expect("the database is there")
     }

@@ -13,7 +13,8 @@ use oust::domain::task::{Ballot, Event, Kind, Task, Verdict};
 use oust::engine::{self, Engine, NoHook, Parts};
 use oust::playbook::catalog::{Catalog, Reloader};
 use oust::queue::Embedded;
-use oust::store::{Filter, Page, Store};
+use oust::store::reviewers::Reviewers as Accounts;
+use oust::store::{Filter, Page};
 use oust::telemetry::Telemetry;
 
 use crate::support::{policy, recipient_key, reviewer, until};
@@ -26,12 +27,12 @@ pub struct Reviewers {
 }
 
 impl Reviewers {
-    pub async fn start(store: Arc<dyn Store>, approvals: usize) -> Self {
+    pub async fn start(store: Arc<dyn Accounts>, approvals: usize) -> Self {
         let actions = oust::actions::registry();
         let catalog = Catalog::shipped(&actions).expect("the shipped playbooks are valid");
         let parts = Parts {
             store: Arc::clone(&store),
-            queue: Embedded::new(Arc::clone(&store)),
+            queue: Embedded::new(store.clone()),
             actions,
             playbooks: Reloader::fixed(catalog),
             telemetry: Telemetry::new(),
@@ -87,7 +88,7 @@ impl Reviewers {
 }
 
 /// The store may be away, and others may be quicker: then the next round tries again.
-async fn approve(engine: &Engine, store: &Arc<dyn Store>, approved: &mut BTreeSet<TaskId>, most: usize) {
+async fn approve(engine: &Engine, store: &Arc<dyn Accounts>, approved: &mut BTreeSet<TaskId>, most: usize) {
     let filter = Filter { open: true, ..Filter::default() };
     let Ok(listed) = store.tasks(&filter, &Page { after: None, limit: 200 }).await else { return };
     let wanted = |task: &&Task| task.kind == Kind::Approval && task.state.is_undecided() && task.reveals();

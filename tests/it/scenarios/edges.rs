@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use oust::domain::reviewer::Linked;
 use oust::domain::task::{
-    Ballot, Class, Event, Kind, New, Policy, Progress, Refused, Role, Row, Snapshot, Task, Verdict,
+    Ballot, Class, Event, Kind, New, Policy, Progress, Refused, Role, Row, Snapshot, State, Task, Verdict,
 };
 use oust::domain::{Identity, ObjectId, TaskId};
 use oust::engine::DecideError;
@@ -215,6 +215,32 @@ async fn a_vote_stands_when_its_voter_loses_the_role_before_the_claim() {
     eventually(&scene.app, "the reset", async || scene.app.count("resetPassword", scene.ada).applied == 1).await;
     let me = rita.post(&format!("{}/presence", scene.task_page()), json!({ "key": scene.app.recipient })).await;
     assert_eq!(me.status, 403, "but nothing more is done: {me:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_policy_wants_it_fresh_an_approval_falls_with_the_role_of_its_approver() {
+    let fresh = Policy { fresh_at_claim: true, ..policy() };
+    for (change, executed) in [(false, true), (true, false)] {
+        let scene = scene_on(Setup { policy: fresh.clone(), ..Setup::default() }, |_| {}).await;
+        let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;
+        assert_eq!(scene.decide(&mut rita, &mut key, Verdict::Approve).await.status, 200);
+        let id = "rita".parse().expect("a name");
+        let mut account = scene.house.store.reviewer(&id).await.expect("a read").expect("there");
+        if change {
+            account.groups.clear();
+        }
+        scene.house.commit(vec![oust::store::reviewers::Change::EditReviewer(Box::new(account)).into()]).await;
+        scene.app.engine.seen(scene.task.id);
+        let state = if executed { "sealed" } else { "cancelled" };
+        let task = || super::task(&scene.app, &scene.task);
+        eventually(&scene.app, state, async || task().await.state.word() == state).await;
+        assert_eq!(scene.app.count("resetPassword", scene.ada).applied, u64::from(executed));
+        if change {
+            let State::Cancelled { reason, .. } = task().await.state else { panic!("cancelled") };
+            assert!(reason.contains("rita"), "{reason}");
+            assert_eq!(the(&scene.app, Kind::Manual).await.title, "reset_password is no longer what was approved");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

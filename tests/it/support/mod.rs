@@ -21,8 +21,9 @@ use oust::playbook::catalog::{Catalog, Reloader};
 use oust::queue::Embedded;
 use oust::queue::Queue;
 use oust::sources::{self, microsoft};
+use oust::store::reviewers::Reviewers;
 use oust::store::sqlite::{Options, Sqlite};
-use oust::store::{Acceptance, CaseRow, Filter, Page, Receipt, Store};
+use oust::store::{Acceptance, CaseRow, Filter, Page, Receipt};
 use oust::telemetry::Telemetry;
 use oust::twin::{self, Twin};
 use secrecy::SecretString;
@@ -128,7 +129,7 @@ pub struct App {
     pub base: Url,
     pub clock: Clock,
     pub setup: Setup,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reviewers>,
     pub queue: Arc<Embedded>,
     pub engine: Engine,
     pub recipient: String,
@@ -155,14 +156,14 @@ fn database(dir: &TempDir) -> PathBuf {
 }
 
 /// The store of a setup.
-async fn open(setup: &Setup, dir: &TempDir) -> Arc<dyn Store> {
+async fn open(setup: &Setup, dir: &TempDir) -> Arc<dyn Reviewers> {
     match &setup.place {
         Some(place) => place.open().await,
         None => Sqlite::open(database(dir), Options::default()).expect("the store's file"),
     }
 }
 
-async fn build(store: Arc<dyn Store>, queue: Arc<Embedded>, base: &Url, clock: &Clock, setup: &Setup) -> Engine {
+async fn build(store: Arc<dyn Reviewers>, queue: Arc<Embedded>, base: &Url, clock: &Clock, setup: &Setup) -> Engine {
     let engine = build_idle(store, queue, base, clock, setup, true).await;
     engine.run();
     engine
@@ -170,7 +171,7 @@ async fn build(store: Arc<dyn Store>, queue: Arc<Embedded>, base: &Url, clock: &
 
 /// An engine that does nothing by itself yet; one that does not `work` never does.
 async fn build_idle(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Reviewers>,
     queue: Arc<Embedded>,
     base: &Url,
     clock: &Clock,

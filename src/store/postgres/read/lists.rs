@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::flight::{Param, rows};
 use super::super::{Postgres, sql};
 use super::desk::{numbered, signal_row, task_row};
-use super::{collect, column, doc, instant, parsed};
+use super::{collect, column, doc, parsed};
 use crate::domain::CaseId;
-use crate::domain::reviewer::ReviewerId;
 use crate::domain::task::Task;
 use crate::store::lists::{TASKS, after_task};
 use crate::store::page::{Window, and_one, limit, paged};
@@ -75,10 +73,5 @@ impl Lists for Postgres {
     async fn open_runs(&self, limit: u32) -> Result<Vec<RunRow>, Error> {
         let found = rows(&self.pools.general, "run", sql::NEWEST_OPEN_RUNS, &[&i64::from(limit)]).await?;
         collect(&found, |row| doc(row, 1, "run", 0))
-    }
-
-    async fn last_sign_in(&self, reviewer: &ReviewerId) -> Result<Option<Timestamp>, Error> {
-        let found = rows(&self.pools.general, "session", sql::LAST_SIGN_IN, &[&reviewer.to_string()]).await?;
-        found.first().map(|row| instant(row, 0, "session")).transpose()
     }
 }

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::super::{Sqlite, sql};
 use super::desk::{signal_row, task_row};
-use super::{Window, all, and_one, column, doc, instant, limit, one, paged, snapshot};
+use super::{Window, all, and_one, column, doc, limit, paged, snapshot};
 use crate::domain::CaseId;
-use crate::domain::reviewer::ReviewerId;
 use crate::domain::task::Task;
 use crate::store::lists::{TASKS, after_task};
 use crate::store::{Audit, Error, Listed, Lists, Page, RunRow};
@@ -95,13 +93,5 @@ impl Lists for Sqlite {
 
     async fn open_runs(&self, limit: u32) -> Result<Vec<RunRow>, Error> {
         self.look(move |conn| all(conn, "run", sql::OPEN_RUNS, params![limit], |row| doc(row, 1, "run", 0))).await
-    }
-
-    async fn last_sign_in(&self, reviewer: &ReviewerId) -> Result<Option<Timestamp>, Error> {
-        let reviewer = reviewer.to_string();
-        self.look(move |conn| {
-            one(conn, "session", sql::LAST_SIGN_IN, params![reviewer], |row| instant(row, 0, "session"))
-        })
-        .await
     }
 }
