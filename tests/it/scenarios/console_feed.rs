@@ -53,6 +53,12 @@ impl Stream {
 
 const OVER: &str = "event: ended\ndata: session";
 
+/// On the console's clock and on that of its invitations.
+fn pass(scene: &Scene, minutes: i64) {
+    scene.app.clock.advance(SignedDuration::from_mins(minutes));
+    scene.house.clock.push(SignedDuration::from_mins(minutes));
+}
+
 /// Somebody else signs out, which makes the feed look at every session.
 async fn somebody_leaves(scene: &Scene, name: &str) {
     let (mut other, _) = scene.house.signed_in(name, Role::Viewer).await;
@@ -99,10 +105,10 @@ async fn a_stream_is_no_use_of_its_session_and_ends_when_that_was_idle_for_too_l
     let (vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
     let mut stream = Stream::open(&vera).await;
     stream.hears("\"*\"").await;
-    scene.app.clock.advance(SignedDuration::from_mins(29));
+    pass(&scene, 29);
     somebody_leaves(&scene, "one").await;
     stream.hears("settings").await;
-    scene.app.clock.advance(SignedDuration::from_mins(2));
+    pass(&scene, 2);
     somebody_leaves(&scene, "two").await;
     assert_eq!(stream.ends().await, OVER);
 }
