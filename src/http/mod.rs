@@ -9,6 +9,7 @@ mod api;
 mod body;
 pub mod buried;
 pub mod console;
+mod crowd;
 mod health;
 mod pause;
 mod problem;

@@ -1,7 +1,7 @@
 //! The accept loop: plain HTTP/1.1 and HTTP/2 (prior knowledge) on one listener, with the clocks that `axum::serve`
 //! does not set. TLS is the reverse proxy's business.
 //!
-//! Bounded everywhere: connections, header time, body time (in `body`), idle time, streams, and the shutdown, which
+//! Bounded everywhere: connections (`crowd`), header time, body time (in `body`), idle time, streams, and the shutdown, which
 //! finishes what was accepted and then stops.
 
 use std::convert::Infallible;
@@ -9,8 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,12 +18,12 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::Limits;
+use super::crowd::{Activity, Crowd, InUse};
 
 /// The address a request came from: a peer of the socket, perhaps a proxy.
 #[derive(Debug, Clone, Copy)]
@@ -40,24 +39,21 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> usize {
     let (stop, cut, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-    let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let crowd = Arc::new(Crowd::of(limits.connections));
     let builder = Arc::new(builder(&limits));
     let mut shutdown = pin!(shutdown);
     loop {
-        // A place first: connections beyond the cap wait in the kernel's backlog instead of in our memory.
+        // One connection beyond the cap may be in hand; the others wait in the kernel's backlog instead of in our memory.
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            Some((listener.accept().await, place))
+            let pair = listener.accept().await?;
+            Ok::<_, std::io::Error>((pair, crowd.seat().await))
         };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accepted => match accepted {
-                Some(pair) => pair,
-                None => break,
-            },
+            accepted = accepted => accepted,
         };
-        let (stream, peer) = match accepted {
-            Ok(pair) => pair,
+        let ((stream, peer), seat) = match accepted {
+            Ok(both) => both,
             Err(error) => {
                 // Out of file descriptors, or a peer that left at once: neither ends the loop.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -69,8 +65,8 @@ pub async fn serve(
         let (stop, cut) = (stop.clone(), cut.clone());
         tasks.spawn(async move {
             // Dropping the connection drops what it was doing; what was durable by then stays durable.
-            cut.run_until_cancelled(connection(stream, peer, &builder, router, &limits, &stop)).await;
-            drop(place);
+            cut.run_until_cancelled(connection(stream, peer, &builder, router, (&limits, &seat.activity), &stop)).await;
+            drop(seat);
         });
     }
     drop(listener);
@@ -101,73 +97,21 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// What a connection did last.
-#[derive(Debug)]
-struct Activity {
-    since: Instant,
-    under_way: AtomicUsize,
-    requests: AtomicUsize,
-    last: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self { since: Instant::now(), under_way: 0.into(), requests: 0.into(), last: 0.into() }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// How long this connection has been allowed to do nothing, when it does nothing.
-    fn is_overdue(&self, limits: &Limits) -> bool {
-        let idle = self.now().saturating_sub(self.last.load(Ordering::Relaxed));
-        // Before the first request the header clock counts; hyper's own starts only once it knows the version.
-        let first = self.requests.load(Ordering::Relaxed) == 0;
-        let allowed = if first { limits.header_timeout } else { limits.idle_timeout };
-        self.under_way.load(Ordering::Relaxed) == 0 && u128::from(idle) >= allowed.as_millis()
-    }
-}
-
-/// Held by an answer that goes on and on, so that its connection does not count as idle.
-#[derive(Debug, Clone)]
-pub(super) struct InUse(#[allow(dead_code, reason = "it counts by being held")] Arc<UnderWay>);
-
-/// Counts a request as under way until it is dropped, whether it was answered or its sender left.
-#[derive(Debug)]
-struct UnderWay(Arc<Activity>);
-
-impl UnderWay {
-    fn begin(activity: &Arc<Activity>) -> Self {
-        activity.requests.fetch_add(1, Ordering::Relaxed);
-        activity.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(activity))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.last.store(self.0.now(), Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     builder: &Builder<TokioExecutor>,
     router: Router,
-    limits: &Limits,
+    (limits, activity): (&Limits, &Arc<Activity>),
     stop: &CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection left at once");
         return;
     }
-    let activity = Arc::new(Activity::new());
-    let seen = Arc::clone(&activity);
+    let seen = Arc::clone(activity);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let under_way = InUse(Arc::new(UnderWay::begin(&seen)));
+        let under_way = InUse::begin(&seen);
         let (mut request, router) = (request.map(Body::new), router.clone());
         request.extensions_mut().insert(Peer(peer));
         request.extensions_mut().insert(under_way.clone());
@@ -180,7 +124,7 @@ async fn connection(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let step = (limits.header_timeout.min(limits.idle_timeout) / 2).max(Duration::from_millis(10));
     let mut check = tokio::time::interval(step);
-    let mut closing = None;
+    let (mut closing, mut let_go) = (None, false);
     loop {
         tokio::select! {
             done = connection.as_mut() => {
@@ -193,14 +137,23 @@ async fn connection(
                 connection.as_mut().graceful_shutdown();
                 closing = Some(limits.shutdown_timeout);
             }
+            () = activity.let_go.cancelled(), if !let_go => {
+                if activity.is_idle() {
+                    return;
+                }
+                // A request came at the same moment: it is answered first.
+                let_go = true;
+                connection.as_mut().graceful_shutdown();
+                closing.get_or_insert(limits.shutdown_timeout);
+            }
             _ = check.tick() => match closing {
                 // It was told to end and its peer does not read: cut.
-                Some(grace) if activity.is_overdue(limits) && activity.now_since_last() > grace + limits.idle_timeout => {
+                Some(grace) if activity.is_overdue(limits) && activity.since_last() > grace + limits.idle_timeout => {
                     return;
                 }
                 Some(_) => {}
                 None if activity.is_overdue(limits) => {
-                    if activity.requests.load(Ordering::Relaxed) == 0 {
+                    if activity.is_new() {
                         return;
                     }
                     connection.as_mut().graceful_shutdown();
@@ -209,11 +162,5 @@ async fn connection(
                 None => {}
             },
         }
-    }
-}
-
-impl Activity {
-    fn now_since_last(&self) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(self.last.load(Ordering::Relaxed)))
     }
 }

@@ -33,7 +33,7 @@ pub struct Limits {
     pub max_body: usize,
     /// Deliveries worked on at once, counted from the last byte of the body; more are answered 503.
     pub concurrency: usize,
-    /// Sockets held at once; more wait to be accepted.
+    /// Sockets held at once. While one more waits to be accepted, the one that is idle for longest is closed.
     pub connections: usize,
     /// From the first byte of a request to the end of its headers.
     pub header_timeout: Duration,

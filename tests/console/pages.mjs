@@ -249,6 +249,33 @@ async function others(state) {
   step('paused: every page says so, and stops saying it without a reload');
 }
 
+/** Many tabs of one browser, over HTTP/1.1, where it opens six connections; and where they lead when the session ends. */
+async function crowded() {
+  const olga = await stage.reviewer('olga', { role: 'viewer' });
+  const tabs = [olga.tab, ...await Promise.all(Array.from({ length: 7 }, () => olga.context.newPage()))];
+  const answers = [];
+  olga.context.on('response', (response) => answers.push([new URL(response.url()).pathname, response.status()]));
+  const all = (look) => Promise.all(tabs.map(look));
+  await all((tab) => tab.goto(`${stage.origin}/console/tasks`));
+  await all((tab) => tab.locator('#wire[data-state=live]').waitFor());
+  await stage.cli('pause', '--reason', 'many look at it');
+  await all((tab) => tab.getByText('many look at it').waitFor());
+  await stage.cli('resume');
+  const asked = await olga.tab.evaluate(() => fetch('/console/session').then((answer) => answer.status));
+  assert.equal(asked, 200);
+  const streams = answers.filter(([where]) => where === '/console/events').length;
+  assert.ok(streams < 4, `${streams} streams for eight tabs`);
+  step('eight tabs of one browser: each is live, and the console answers');
+
+  await stage.cli('reviewer', 'disable', 'olga');
+  await all((tab) => tab.getByText('Your session ended.', { exact: false }).waitFor());
+  assert.match(olga.tab.url(), /next=%2Fconsole%2Ftasks$/);
+  const refused = answers.filter(([, status]) => status === 401);
+  assert.ok(refused.length < 20 && answers.every(([, status]) => status !== 429), JSON.stringify(answers));
+  await olga.context.close();
+  step('disabled: every tab is at the sign-in at once, and nothing goes on asking');
+}
+
 stage.play(async () => {
   await stage.serve();
   const nora = await stage.reviewer('nora', { display: 'Nora Reviewer' });
@@ -260,4 +287,5 @@ stage.play(async () => {
   await scriptless(pages, state);
   await byKeyboard(nora, furniture.open);
   await others(state);
+  await crowded();
 });

@@ -9,7 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { webcrypto } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { examine, launch, step } from './stage.mjs';
+import { examine, launch, step, until } from './stage.mjs';
 
 const [pages, out] = process.argv.slice(2);
 const assets = fileURLToPath(new URL('../../src/http/console/assets/', import.meta.url));
@@ -46,7 +46,7 @@ async function seal(point, aad, clear) {
 }
 
 // ── the server's part ──
-const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0 };
+const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0, events: 200, session: 200, asked: 0 };
 const tell = (...topics) => world.streams.forEach((s) => s.write(`event: changed\ndata: ${JSON.stringify({ topics })}\n\n`));
 async function body(request) {
   const parts = [];
@@ -67,7 +67,11 @@ const server = createServer(async (request, response) => {
     const file = await readFile(path.join(assets, asset[1])).catch(() => null);
     return file ? response.writeHead(200, { 'Content-Type': type }).end(file) : response.writeHead(404).end();
   }
+  if (pathname === '/console/session') return json(world.session, { csrf: 'csrf-token' });
+  if (pathname === '/console/sign-in') return response.writeHead(200, { 'Content-Type': 'text/html' }).end('<h1>Sign in</h1>');
   if (pathname === '/console/events') {
+    world.asked += 1;
+    if (world.events !== 200) return json(world.events, { title: 'No' });
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
     response.write(': here\n\n');
     world.streams.add(response);
@@ -141,6 +145,58 @@ await tab.locator('#wire[data-state=lost]').waitFor();
 assert.match(await tab.locator('#wire').textContent(), /Connection lost, retrying/);
 await tab.locator('#wire[data-state=live]').waitFor({ timeout: 20_000 });
 step('a lost stream is said and found again');
+
+const more = await Promise.all(Array.from({ length: 7 }, () => context.newPage()));
+const live = (one) => one.locator('#wire[data-state=live]').waitFor();
+const show = (one, seen) => one.evaluate((hidden) => {
+  Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });
+  document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+}, !seen);
+await Promise.all(more.map((one) => one.goto(`${base}/task`).then(() => live(one))));
+assert.equal(world.streams.size, 1);
+world.extra = ' (in every tab)';
+tell('*');
+await Promise.all([tab, ...more].map((one) => one.getByText('(in every tab)').waitFor()));
+step('eight tabs are live over one stream');
+
+await Promise.all(more.slice(1).map((one) => show(one, false)));
+const taken = world.asked;
+await show(tab, false);
+await until('the tab that is seen to hold the stream', () => world.asked > taken && world.streams.size === 1);
+let fetched = 0;
+tab.on('request', (request) => { fetched += request.url().includes('fragment=') ? 1 : 0; });
+world.extra = ' (while hidden)';
+tell('*');
+await more[0].getByText('(while hidden)').waitFor();
+assert.equal(fetched, 0);
+await show(more[0], false);
+await until('no stream with no tab to see', () => world.streams.size === 0);
+await show(tab, true);
+await tab.getByText('(while hidden)').waitFor();
+await live(tab);
+assert.equal(world.streams.size, 1);
+await Promise.all(more.map((one) => one.close()));
+step('hidden tabs hold no stream and ask for nothing; one that is seen again shows what it missed');
+
+const patient = await (await browser.newContext()).newPage();
+await patient.addInitScript(() => {
+  const real = window.setTimeout;
+  window.waits = [];
+  window.setTimeout = (work, ms, ...more) => { if (ms >= 400) window.waits.push(ms); return real(work, Math.min(ms, 10), ...more); };
+});
+Object.assign(world, { events: 503, asked: 0 });
+await patient.goto(`${base}/task`);
+await patient.getByText('Connection lost, retrying').waitFor();
+await until('ten refusals', () => world.asked >= 10);
+const waits = (await patient.evaluate(() => window.waits)).slice(0, 9);
+waits.forEach((ms, n) => {
+  const most = Math.min(60_000, 1_000 * 2 ** n);
+  assert.ok(ms >= most / 2 && ms <= most, `the waits grow: ${waits}`);
+});
+Object.assign(world, { session: 401, events: 401 });
+await patient.waitForURL(`${base}/console/sign-in?error=over&next=%2Ftask`);
+Object.assign(world, { session: 200, events: 200 });
+step('a refused stream is asked for later and later; with the session over one is taken to the sign-in, and back');
 
 world.refuse = { title: 'This changed since you opened it', detail: 'Read it again.', difference: [{ what: 'Playbook', shown: 'version 1', now: 'version 2' }] };
 await button('Approve').click();

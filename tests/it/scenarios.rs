@@ -4,6 +4,7 @@ mod audited;
 mod changed;
 mod choosing;
 mod console;
+mod console_feed;
 mod console_orders;
 mod console_pages;
 mod decisions;

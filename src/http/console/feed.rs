@@ -1,10 +1,12 @@
 //! What changed: one feed for the whole process, however many browsers listen. While somebody does, it looks once a second
 //! at cheap numbers, and says which topics they touch; pages fetch only the regions that name one.
+//!
+//! A stream lives no longer than its session: that is looked up again at every sign of life, and as soon as the audit trail
+//! says that some session ended, whichever process ended it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::Console;
 use crate::http::Problem;
+use crate::http::crowd::InUse;
 use crate::http::pause::PAUSE;
-use crate::http::serve::InUse;
-use crate::http::sign_in::SignedIn;
+use crate::http::sign_in::{SignIn, SignedIn};
 use crate::store::reviewers::Reviewers;
 use crate::store::{Error, Figures, Filter, Page};
 
@@ -34,14 +36,31 @@ const ALIVE: Duration = Duration::from_secs(15);
 const MANY: u32 = 100;
 /// Cases whose tasks are named one by one.
 const CASES: usize = 10;
-/// Browsers that listen to one process.
-const LISTENERS: usize = 1_000;
+/// Streams of one session; one more ends the oldest. A browser needs one for all its tabs.
+const OF_A_SESSION: usize = 10;
+/// Streams take at most this part of the connections: the others are for deliveries and pages.
+const SHARE: usize = 4;
 
 /// The change feed.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
-    said: broadcast::Sender<Arc<str>>,
-    listeners: Arc<AtomicUsize>,
+    said: broadcast::Sender<Said>,
+    places: Places,
+}
+
+/// What a look has to say.
+#[derive(Debug, Clone)]
+struct Said {
+    topics: BTreeSet<String>,
+    /// Some session may have ended.
+    sessions: bool,
+}
+
+impl Said {
+    /// Something was missed.
+    fn anything() -> Self {
+        Self { topics: ["*".to_owned()].into(), sessions: true }
+    }
 }
 
 /// What a look saw.
@@ -60,8 +79,9 @@ impl Feed {
         store: Arc<dyn Reviewers>,
         clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
         stop: CancellationToken,
+        connections: usize,
     ) -> Self {
-        let feed = Self { said: broadcast::channel(64).0, listeners: Arc::default() };
+        let feed = Self { said: broadcast::channel(64).0, places: Places::of(connections) };
         let said = feed.said.clone();
         tokio::spawn(async move {
             let (mut ticks, mut seen) = (tokio::time::interval(EVERY), None::<Seen>);
@@ -76,10 +96,10 @@ impl Feed {
                     continue;
                 }
                 match look(&*store, clock(), seen.take()).await {
-                    Ok((now, topics)) => {
+                    Ok((now, news)) => {
                         seen = Some(now);
-                        if !topics.is_empty() {
-                            let _ = said.send(json!({ "topics": topics }).to_string().into());
+                        if !news.topics.is_empty() {
+                            let _ = said.send(news);
                         }
                     }
                     // Whoever reads pages is told so there; the next look says that everything may have changed.
@@ -92,7 +112,7 @@ impl Feed {
 }
 
 /// Looks, and says what changed since `before`; without one, everything may have.
-async fn look(store: &dyn Reviewers, now: Timestamp, before: Option<Seen>) -> Result<(Seen, BTreeSet<String>), Error> {
+async fn look(store: &dyn Reviewers, now: Timestamp, before: Option<Seen>) -> Result<(Seen, Said), Error> {
     let stamp = store.stamp().await?;
     let newest = store.audit(&Page { after: None, limit: MANY }).await?;
     let seen = Seen {
@@ -101,11 +121,11 @@ async fn look(store: &dyn Reviewers, now: Timestamp, before: Option<Seen>) -> Re
         figures: Some(store.figures(now).await?),
         pause: store.setting(PAUSE).await?,
     };
-    let Some(before) = before else { return Ok((seen, ["*".to_owned()].into())) };
-    let mut topics = BTreeSet::new();
+    let Some(before) = before else { return Ok((seen, Said::anything())) };
+    let (mut topics, mut sessions) = (BTreeSet::new(), false);
     let fresh: Vec<_> = newest.items.iter().filter(|(seq, _)| !before.records.contains(seq)).collect();
     if fresh.len() >= MANY as usize {
-        return Ok((seen, ["*".to_owned()].into()));
+        return Ok((seen, Said::anything()));
     }
     if before.pause != seen.pause {
         topics.extend(["status".to_owned(), "settings".to_owned()]);
@@ -125,11 +145,12 @@ async fn look(store: &dyn Reviewers, now: Timestamp, before: Option<Seen>) -> Re
         if line.verb.starts_with("passkey") || line.verb.starts_with("reviewer") {
             topics.insert("settings".to_owned());
         }
+        sessions |= ["session.", "reviewer.", "passkey."].iter().any(|kind| line.verb.starts_with(kind));
     }
     for (n, case) in cases.into_iter().enumerate() {
         topics.extend(["cases".to_owned(), format!("case:{case}")]);
         if n >= CASES {
-            return Ok((seen, ["*".to_owned()].into()));
+            return Ok((seen, Said::anything()));
         }
         let filter = Filter { open: false, object_id: None, case: Some(case) };
         let tasks = store.tasks(&filter, &Page { after: None, limit: 20 }).await?;
@@ -139,36 +160,95 @@ async fn look(store: &dyn Reviewers, now: Timestamp, before: Option<Seen>) -> Re
     if topics.is_empty() && before.stamp != seen.stamp {
         topics.extend(["cases", "tasks"].map(str::to_owned));
     }
-    Ok((seen, topics))
+    Ok((seen, Said { topics, sessions }))
 }
 
-/// One browser's place; counted until its stream ends.
+/// Who listens, by session, oldest first.
+type Held = HashMap<String, VecDeque<(u64, CancellationToken)>>;
+
+/// Places for streams.
+#[derive(Debug, Clone)]
+struct Places {
+    most: usize,
+    held: Arc<Mutex<(u64, Held)>>,
+}
+
+impl Places {
+    fn of(connections: usize) -> Self {
+        Self { most: (connections / SHARE).max(1), held: Arc::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, (u64, Held)> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more stream of a session, at the cost of its oldest if it has many; none when all are taken.
+    fn take(&self, session: &str) -> Option<Place> {
+        let mut guard = self.held();
+        let (last, held) = &mut *guard;
+        let taken: usize = held.values().map(VecDeque::len).sum();
+        let of_session = held.get_mut(session).filter(|it| it.len() >= OF_A_SESSION);
+        match of_session.and_then(VecDeque::pop_front) {
+            Some((_, oldest)) => oldest.cancel(),
+            None if taken >= self.most => return None,
+            None => {}
+        }
+        *last += 1;
+        let place = Place {
+            places: self.clone(),
+            session: session.to_owned(),
+            number: *last,
+            crowded: CancellationToken::new(),
+        };
+        held.entry(session.to_owned()).or_default().push_back((place.number, place.crowded.clone()));
+        Some(place)
+    }
+}
+
+/// Taken until it is dropped.
+#[derive(Debug)]
+struct Place {
+    places: Places,
+    session: String,
+    number: u64,
+    /// A newer stream of the same session took it.
+    crowded: CancellationToken,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut guard = self.places.held();
+        let held = &mut guard.1;
+        if let Some(of_session) = held.get_mut(&self.session) {
+            of_session.retain(|(number, _)| *number != self.number);
+            if of_session.is_empty() {
+                held.remove(&self.session);
+            }
+        }
+    }
+}
+
+/// One browser's stream.
 struct Listener {
-    said: broadcast::Receiver<Arc<str>>,
+    said: broadcast::Receiver<Said>,
     stop: CancellationToken,
     alive: tokio::time::Interval,
     begun: bool,
-    listeners: Arc<AtomicUsize>,
+    over: bool,
+    who: SignedIn,
+    sign_in: SignIn,
+    place: Place,
     _held: Option<InUse>,
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.listeners.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// `GET /console/events`.
 pub(super) async fn events(
     Shared(console): Shared<Console>,
-    _who: SignedIn,
+    who: SignedIn,
     held: Option<axum::Extension<InUse>>,
 ) -> Result<Response, Problem> {
-    let listeners = Arc::clone(&console.feed().listeners);
-    if listeners.fetch_add(1, Ordering::Relaxed) >= LISTENERS {
-        listeners.fetch_sub(1, Ordering::Relaxed);
-        return Err(Problem::busy("too many pages are open; this one is not live").retry_after(30));
-    }
+    let full = || Problem::busy("too many pages are open; this one is not live").retry_after(30);
+    let place = console.feed().places.take(&who.key).ok_or_else(full)?;
     let mut alive = tokio::time::interval(ALIVE);
     alive.reset();
     let listener = Listener {
@@ -176,7 +256,10 @@ pub(super) async fn events(
         stop: console.stop().clone(),
         alive,
         begun: false,
-        listeners,
+        over: false,
+        who,
+        sign_in: console.sign_in().clone(),
+        place,
         _held: held.map(|held| held.0),
     };
     let body = Body::from_stream(stream::unfold(listener, |mut listener| async move {
@@ -196,14 +279,61 @@ impl Listener {
         if !std::mem::replace(&mut self.begun, true) {
             return Some("retry: 2000\n: here\n\n".to_owned());
         }
-        tokio::select! {
-            () = self.stop.cancelled() => None,
-            _ = self.alive.tick() => Some(": here\n\n".to_owned()),
-            said = self.said.recv() => match said {
-                Ok(topics) => Some(format!("event: changed\ndata: {topics}\n\n")),
-                Err(RecvError::Lagged(_)) => Some("event: changed\ndata: {\"topics\":[\"*\"]}\n\n".to_owned()),
-                Err(RecvError::Closed) => None,
-            },
+        if self.over {
+            return None;
         }
+        let news = tokio::select! {
+            () = self.stop.cancelled() => return None,
+            () = self.place.crowded.cancelled() => return Some(self.end("crowded")),
+            _ = self.alive.tick() => None,
+            said = self.said.recv() => match said {
+                Ok(news) => Some(news),
+                Err(RecvError::Lagged(_)) => Some(Said::anything()),
+                Err(RecvError::Closed) => return None,
+            },
+        };
+        // With the store away there is nothing to tell either: it is asked again at the next sign of life.
+        let ask = news.as_ref().is_none_or(|news| news.sessions);
+        if ask && !self.who.is_live(&self.sign_in).await.unwrap_or(true) {
+            return Some(self.end("session"));
+        }
+        Some(match news {
+            Some(Said { topics, .. }) => format!("event: changed\ndata: {}\n\n", json!({ "topics": topics })),
+            None => ": here\n\n".to_owned(),
+        })
+    }
+
+    fn end(&mut self, why: &str) -> String {
+        self.over = true;
+        format!("event: ended\ndata: {why}\n\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_take_a_quarter_of_the_connections_and_give_it_back() {
+        let places = Places::of(40);
+        let held: Vec<Place> = (0..10).filter_map(|n| places.take(&format!("session {n}"))).collect();
+        assert_eq!(held.len(), 10);
+        assert!(places.take("one more").is_none());
+        drop(held);
+        assert!(places.held().1.is_empty(), "nothing is kept of who left");
+        assert!(places.take("one more").is_some());
+    }
+
+    #[test]
+    fn a_session_with_many_streams_loses_its_oldest_also_when_all_places_are_taken() {
+        let places = Places::of(48);
+        let other = places.take("other").expect("a place");
+        let mine: Vec<Place> = (0..11).filter_map(|_| places.take("mine")).collect();
+        let _another = places.take("another").expect("the last place");
+        assert!(places.take("a stranger").is_none(), "all are taken");
+        let newest = places.take("mine").expect("at the cost of an own one");
+        let crowded: Vec<bool> = mine.iter().map(|place| place.crowded.is_cancelled()).collect();
+        assert_eq!(crowded, [vec![true; 2], vec![false; 9]].concat());
+        assert!(!other.crowded.is_cancelled() && !newest.crowded.is_cancelled());
     }
 }

@@ -109,7 +109,8 @@ impl Console {
     /// The console and its one change feed, which ends with `stop`.
     pub fn start(mut parts: Parts) -> Self {
         parts.limits.max_body = MAX_BODY;
-        let feed = Feed::start(Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.stop.clone());
+        let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
+        let feed = Feed::start(store, clock, parts.stop.clone(), parts.limits.connections);
         Self(Arc::new(Inner { parts, feed, figures: Mutex::default() }))
     }
 

@@ -50,6 +50,7 @@ pub fn sign_in_view(sign_in: &SignIn, next: Option<&str>, error: Option<&str>) -
     let notice = match error {
         Some("provider") => Some("The identity provider did not sign you in. Try again."),
         Some("out") => Some("You are signed out."),
+        Some("over") => Some("Your session ended. Sign in again to go on where you were."),
         _ => None,
     };
     SignInView {
@@ -80,7 +81,7 @@ pub(super) async fn sign_in(
     let oidc = view.provider.then_some(("your organisation", "/console/sign-in/oidc"));
     let mut shown = SignInPageView::of(view.passkeys, oidc, Some(&view.next));
     match asked.error.as_deref() {
-        Some("out") => shown.ended = view.notice,
+        Some("out" | "over") => shown.ended = view.notice,
         _ => shown.error = view.notice,
     }
     if !view.passkeys && !view.provider {

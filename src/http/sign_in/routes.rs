@@ -147,7 +147,7 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
     let cookie = browser::cookie(request.headers(), sign_in.site().session_cookie());
     let Some(secret) = cookie else {
         sign_in.refused("no_session");
-        sign_in.admit_address(&address)?;
+        sign_in.admit_stranger(&address)?;
         return Err(Refused::SignIn(Problem::not_signed_in("sign in first"), false));
     };
     let by_itself =
@@ -156,7 +156,7 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
         Ok(signed_in) => signed_in,
         Err(why) => {
             sign_in.refused("ended_session");
-            sign_in.admit_address(&address)?;
+            sign_in.admit_stranger(&address)?;
             return Err(Refused::SignIn(Problem::not_signed_in(why), true));
         }
     };

@@ -13,8 +13,8 @@ use super::state::{SignIn, actor, audit, failed};
 use crate::domain::reviewer::{Account, Ended, How, Session};
 use crate::domain::task::Role;
 use crate::http::{Problem, RequestId};
-use crate::store::Op;
 use crate::store::reviewers::Change;
+use crate::store::{self, Op};
 
 /// Who sent this request. Only the guard of a route makes one.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct SignedIn {
     pub account: Account,
     pub session: Session,
     /// The session's key in the store.
-    pub(super) key: String,
+    pub(in crate::http) key: String,
     csrf: String,
 }
 
@@ -68,6 +68,15 @@ impl SignedIn {
             sign_in.commit(ops, id).await?;
         }
         Ok(Ok(Self { account, session, csrf: csrf_of(secret), key }))
+    }
+
+    /// Whether the session is live still, for an answer that goes on and on. Not a use of it: its idle time runs.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn is_live(&self, sign_in: &SignIn) -> Result<bool, store::Error> {
+        let found = sign_in.store().session(&self.key).await?;
+        Ok(found.is_some_and(|(session, _)| session.check(sign_in.now()).is_ok()))
     }
 
     /// The token that this session's forms and scripts send.

@@ -46,7 +46,7 @@ impl Decider for Engine {
 /// How often something may be tried, in a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// Requests to the sign-in from one address.
+    /// Requests to the sign-in from one address; as many again without a session to what needs one.
     pub per_address: NonZeroU32,
     /// Ceremonies of one reviewer.
     pub per_account: NonZeroU32,
@@ -96,6 +96,8 @@ struct Inner {
     decider: Option<Arc<dyn Decider>>,
     tenants: HashMap<Uuid, TenantName>,
     addresses: DefaultKeyedRateLimiter<String>,
+    /// Apart from those: pages of ended sessions must not use up what signing in needs.
+    strangers: DefaultKeyedRateLimiter<String>,
     accounts: DefaultKeyedRateLimiter<String>,
     refusals: Mutex<Refusals>,
 }
@@ -128,6 +130,7 @@ impl SignIn {
             decider: parts.decider,
             tenants: parts.tenants,
             addresses: RateLimiter::keyed(Quota::per_minute(parts.rates.per_address)),
+            strangers: RateLimiter::keyed(Quota::per_minute(parts.rates.per_address)),
             accounts: RateLimiter::keyed(Quota::per_minute(parts.rates.per_account)),
             refusals: Mutex::default(),
         })))
@@ -193,6 +196,11 @@ impl SignIn {
     /// Counts a request against its address.
     pub(super) fn admit_address(&self, address: &str) -> Result<(), Problem> {
         self.admit(&self.0.addresses, address, "too many requests from this address; wait a moment")
+    }
+
+    /// Counts a request without a live session to what needs one against its address.
+    pub(super) fn admit_stranger(&self, address: &str) -> Result<(), Problem> {
+        self.admit(&self.0.strangers, address, "too many requests from this address without signing in; wait a moment")
     }
 
     /// Counts a ceremony against its reviewer.

@@ -129,6 +129,45 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
 }
 
 #[tokio::test]
+async fn with_all_places_taken_the_connection_that_is_idle_for_longest_makes_room_for_a_delivery() {
+    let house = House::with(Limits { connections: 3, ..limits() }, Options::default()).await;
+    let health = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut stream = house.connect().await;
+        stream.write_all(health).await.expect("sent");
+        assert_eq!(answer(&mut stream).await.status, 200);
+        idle.push(stream);
+    }
+    let began = Instant::now();
+    assert_eq!(house.post("bearer", &detection("a")).await.status, 200);
+    assert!(began.elapsed() < limits().idle_timeout / 4, "it did not wait for a place");
+    assert!(read(&mut idle[0]).await.is_none(), "closed without a word");
+    for stream in &mut idle[1..] {
+        stream.write_all(health).await.expect("sent");
+        assert_eq!(answer(stream).await.status, 200, "the others stay");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_send_no_request_make_room_for_a_delivery_but_one_at_work_does_not() {
+    let limits = Limits { connections: 2, header_timeout: Duration::from_secs(60), ..limits() };
+    let house = House::with(limits, Options::default()).await;
+    house.gate.shut.store(true, Ordering::SeqCst);
+    let mut first = house.connect().await;
+    let auth = format!("Bearer {BEARER}");
+    first.write_all(&request("bearer", &[("authorization", &auth)], &detection("a"))).await.expect("sent");
+    house.gate.waiting.notified().await;
+    let mut silent = house.connect().await;
+    silent.write_all(b"POST /webhooks/be").await.expect("sent");
+    assert_eq!(house.get("/healthz", "").await.status, 200);
+    assert!(read(&mut silent).await.is_none(), "closed without a word");
+    house.gate.shut.store(false, Ordering::SeqCst);
+    house.gate.opened.notify_one();
+    assert_eq!(answer(&mut first).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_panic_is_500_with_the_request_id_only_and_the_next_delivery_is_taken() {
     let house = House::open().await;
     let answer = house.post("bearer", &detection("panic")).await;

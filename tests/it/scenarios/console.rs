@@ -281,37 +281,6 @@ async fn pausing_wants_a_reason_and_a_fresh_proof_and_is_shown_on_every_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listening_page_hears_of_a_decision_made_by_somebody_else() {
-    use axum::body::Body;
-    use axum::http::Method;
-    use http_body_util::BodyExt;
-    use tower::ServiceExt;
-
-    let scene = scene().await;
-    let (vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
-    let request = vera.request(Method::GET, "/console/events").body(Body::empty()).expect("a request");
-    let response = scene.house.router.clone().oneshot(request).await.expect("an answer");
-    assert_eq!(
-        (response.status().as_u16(), &response.headers()["content-type"]),
-        (200, &"text/event-stream".parse().expect("a value"))
-    );
-    let mut body = response.into_body();
-    let patience = std::time::Duration::from_secs(30);
-    let mut heard = String::new();
-    let mut decided = false;
-    while !heard.contains(&format!("task:{}", scene.task.id)) {
-        let frame = tokio::time::timeout(patience, body.frame()).await.expect("something is said").expect("open");
-        heard.push_str(&String::from_utf8_lossy(frame.expect("a frame").data_ref().expect("text")));
-        // The first look says that everything may have changed: from then on the feed knows what was there.
-        if heard.contains("\"*\"") && !decided {
-            super::vote(&scene.app, &scene.task, Verdict::Deny, false).await.expect("a vote");
-            decided = true;
-        }
-    }
-    assert!(decided && heard.contains("event: changed"), "{heard}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_denial_of_an_open_task_that_was_approved_meanwhile_is_told_so_and_can_be_made_again() {
     let scene = scene().await;
     let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;

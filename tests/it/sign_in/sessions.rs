@@ -210,6 +210,23 @@ async fn too_many_attempts_are_answered_429_and_told_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn pages_of_an_ended_session_do_not_use_up_what_signing_in_needs() {
+    let few = NonZeroU32::new(6).expect("not zero");
+    let house = House::with(|parts| parts.rates = Rates { per_address: few, ..parts.rates });
+    let (mut browser, mut key) = house.signed_in("ada", Role::Viewer).await;
+    let ended = browser.jar.clone();
+    assert_eq!(browser.post("/console/sign-out", json!({})).await.status, 303);
+    let mut answers = Vec::new();
+    for cookies in [ended, browser.jar.clone()].iter().cycle().take(20) {
+        browser.jar.clone_from(cookies);
+        answers.push(browser.get("/console/session").await.status.as_u16());
+    }
+    assert!(answers.contains(&303) && answers.contains(&429), "they are limited by themselves: {answers:?}");
+    let mut fresh = house.browser();
+    assert_eq!(fresh.sign_in(&mut key, &Says::get()).await.status, 200, "signing in is not");
+}
+
+#[tokio::test]
 async fn a_planted_second_cookie_and_a_foreign_token_are_refused() {
     let house = House::open();
     let (mut browser, _) = house.signed_in("ada", Role::Viewer).await;

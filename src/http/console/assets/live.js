@@ -1,5 +1,7 @@
 // Live without polling: one event stream, and the regions that an event names are fetched anew and swapped in place.
 // What the reader is doing stays: focus, selection, what was typed, open details, scroll positions.
+// The stream is one for all tabs of the browser, which has few connections to a server: a visible tab holds it and tells
+// the others; a hidden tab lets go of it, and looks at everything again once it is seen.
 
 import { refresh } from './clock.js';
 
@@ -105,7 +107,7 @@ async function fetchRegion(region) {
   url.searchParams.set('fragment', region.id);
   const answer = await fetch(url, { headers: { Accept: 'text/html' }, credentials: 'same-origin' });
   if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname.includes('sign-in'))) {
-    location.reload();
+    tell({ over: true });
     return;
   }
   if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
@@ -147,7 +149,7 @@ async function update() {
     timer ||= setTimeout(flush, 3_000);
     return;
   }
-  if (stream?.readyState === EventSource.OPEN) state('live', 'Live');
+  if (live) state('live', 'Live');
 }
 
 function changed(topics) {
@@ -155,33 +157,131 @@ function changed(topics) {
   timer ||= setTimeout(flush, 150);
 }
 
+const LONGEST = 60_000;
+const channel = new BroadcastChannel('oust:live');
+/** Of the tab that leads. */
 let stream = null;
+let failures = 0;
+let again = 0;
+/** Ends this tab's part: its wait for the lead, or its lead. */
+let part = null;
+let live = false;
 // What happened between the making of the page and the first connection was missed too.
 let lost = true;
 let caught = false;
+let over = false;
 
-function connect() {
-  stream = new EventSource(document.body.dataset.events);
-  stream.addEventListener('open', () => {
+/** For every tab that is seen, this one included. */
+function tell(news) {
+  channel.postMessage(news);
+  hear(news);
+}
+
+function hear(news) {
+  if (!part) return;
+  if (news.ask && stream && live) channel.postMessage({ live: true });
+  if (news.topics) changed(news.topics);
+  if (news.over) signedOut();
+  if (news.live) {
+    live = true;
     state('live', 'Live');
     // Whatever happened meanwhile was missed.
-    if (lost) changed(['*']);
+    if (lost || news.missed) changed(['*']);
     lost = false;
-  });
-  stream.addEventListener('changed', (event) => {
-    try { changed(JSON.parse(event.data).topics); } catch { changed(['*']); }
-  });
-  stream.addEventListener('error', () => {
+  }
+  if (news.live === false) {
+    live = false;
     lost = true;
     state('lost', 'Connection lost, retrying');
+  }
+}
+
+/** Says so, and goes where one signs in and comes back; who has a password open is asked first. */
+function signedOut() {
+  if (over) return;
+  over = true;
+  leave();
+  const href = `/console/sign-in?error=over&next=${encodeURIComponent(location.pathname + location.search)}`;
+  state('over', '');
+  wire?.replaceChildren(Object.assign(document.createElement('a'), { href, textContent: 'Signed out: sign in again' }));
+  location.replace(href);
+}
+
+function connect() {
+  const mine = new EventSource(document.body.dataset.events);
+  stream = mine;
+  mine.addEventListener('open', () => {
+    failures = 0;
+    tell({ live: true, missed: true });
+  });
+  mine.addEventListener('changed', (event) => {
+    let topics = ['*'];
+    try { ({ topics } = JSON.parse(event.data)); } catch { /* then everything */ }
+    tell({ topics });
+  });
+  mine.addEventListener('ended', (event) => {
+    mine.close();
+    const crowded = event.data === 'crowded';
+    if (crowded) tell({ live: false });
+    // Otherwise a proof may just have renewed the session.
+    retry(mine, crowded ? LONGEST : 0);
+  });
+  mine.addEventListener('error', () => {
+    tell({ live: false });
     // A refused stream is not retried by the browser.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 5_000);
+    if (mine.readyState === EventSource.CLOSED) retry(mine, 0);
   });
 }
 
-if (document.body.dataset.events && 'EventSource' in window) {
+/** Whether it is the session is asked once, which is no use of it; if it is not, later and later. */
+async function retry(mine, least) {
+  const ask = fetch('/console/session?fragment=', { credentials: 'same-origin', cache: 'no-store', headers: { Accept: 'application/json' } });
+  const answer = await ask.catch(() => null);
+  if (stream !== mine) return;
+  if (answer?.status === 401) {
+    tell({ over: true });
+    return;
+  }
+  const wait = Math.max(least, Math.min(LONGEST, 1_000 * 2 ** failures));
+  failures += 1;
+  again = setTimeout(connect, wait * (0.5 + Math.random() / 2));
+}
+
+/** Leads, now or when the tab that does is gone or hidden; until then it hears from that one. */
+function join() {
+  if (part || over || document.hidden) return;
+  const asked = new AbortController();
+  let release = () => {};
+  part = () => { asked.abort(); release(); };
+  const lead = () => new Promise((done) => {
+    if (asked.signal.aborted) return done();
+    release = done;
+    return connect();
+  });
+  // Without locks (no secure context) every visible tab has a stream of its own.
+  if (navigator.locks) navigator.locks.request('oust:live', { signal: asked.signal }, lead).catch(() => null);
+  else lead();
+  channel.postMessage({ ask: true });
+}
+
+function leave() {
+  part?.();
+  part = null;
+  stream?.close();
+  stream = null;
+  clearTimeout(again);
+  live = false;
+  lost = true;
+}
+
+if (document.body.dataset.events) {
   state('wait', 'Connecting');
-  connect();
-  addEventListener('pagehide', () => stream?.close());
-  addEventListener('pageshow', (event) => { if (event.persisted) { lost = true; connect(); } });
+  channel.addEventListener('message', (event) => hear(event.data));
+  addEventListener('visibilitychange', () => (document.hidden ? leave() : join()));
+  addEventListener('pagehide', leave);
+  addEventListener('pageshow', (event) => {
+    if (event.persisted) over = false;
+    join();
+  });
+  join();
 }

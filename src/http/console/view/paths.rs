@@ -24,7 +24,8 @@ pub const SETTINGS: &str = "/console/settings";
 pub const SIGN_IN: &str = "/console/sign-in";
 /// Server-sent events: `event: changed`, `data: {"topics": ["cases", "task:task_…"]}`; a comment every 15 s. Topics:
 /// `status` (pause, mode), `cases`, `case:<id>`, `tasks`, `task:<id>`, `buried`, `playbooks`, `audit`, `overview`,
-/// `settings`, and `*` for everything (something was missed).
+/// `settings`, and `*` for everything (something was missed). The last event is `event: ended` with `data: session` (it is
+/// over) or `data: crowded` (this session opened too many); a stream without it broke off.
 pub const EVENTS: &str = "/console/events";
 /// See the module's head.
 pub const DECIDE_BEGIN: &str = "/console/decide/begin";
