@@ -152,7 +152,7 @@ impl Problem {
     pub fn of_store(error: &store::Error, id: &RequestId) -> Self {
         tracing::error!(request.id = %id.0, error = %chain(error), "a read of the store failed");
         match error {
-            store::Error::CannotPersist(_) => Self::not_durable("nothing was changed; try again").retry_after(5),
+            store::Error::Away(_) => Self::not_durable("nothing was changed; try again").retry_after(5),
             _ => Self::internal("the log has the reason under this request's id"),
         }
     }

@@ -971,7 +971,7 @@ async fn a_full_disk_refuses_honestly_and_heals_by_itself() {
         }
         assert!(taken < 1_000, "the limit was never reached");
     };
-    assert!(matches!(refused, Error::CannotPersist(_)), "{refused:?}");
+    assert!(matches!(refused, Error::Away(_)), "{refused:?}");
     let rows = store.queued(0, at(0), 500).await.expect("reading goes on");
     assert_eq!(rows.len() as u128, taken, "what was acknowledged is there, what was refused is not");
 

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::super::commit::number_audit;
 use super::super::flight::{Param, rows};
 use super::super::{Postgres, sql};
-use super::desk::{numbered, signal_row, task_row};
+use super::desk::{signal_row, task_row};
 use super::{collect, column, doc, instant, parsed};
 use crate::domain::CaseId;
 use crate::domain::reviewer::ReviewerId;
@@ -24,7 +25,7 @@ impl Lists for Postgres {
         let params: &[Param<'_>] = &[&ids, &i64::from(each)];
         let mut found = BTreeMap::<CaseId, Vec<Value>>::new();
         // Newest first within a case.
-        for row in rows(&self.pools.general, "signal", sql::NEWEST_SIGNALS_OF_CASES, params).await?.iter().rev() {
+        for row in rows(&self.reads, "signal", sql::NEWEST_SIGNALS_OF_CASES, params).await?.iter().rev() {
             found.entry(parsed(row, 6, "signal")?).or_default().push(signal_row(row)?);
         }
         Ok(found)
@@ -33,7 +34,7 @@ impl Lists for Postgres {
     async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error> {
         let Window { before: beyond, before_id: id, limit } = Window::upwards(page)?;
         let params: &[Param<'_>] = &[&beyond, &id, &and_one(limit)];
-        let found = rows(&self.pools.general, "task", sql::TASKS_BY_URGENCY, params).await?;
+        let found = rows(&self.reads, "task", sql::TASKS_BY_URGENCY, params).await?;
         Ok(paged(collect(&found, task_row)?, limit, after_task))
     }
 
@@ -41,7 +42,7 @@ impl Lists for Postgres {
         let ids: Vec<String> = cases.iter().map(ToString::to_string).collect();
         let params: &[Param<'_>] = &[&ids, &and_one(TASKS - 1)];
         let mut found = BTreeMap::<CaseId, Vec<Task>>::new();
-        for row in rows(&self.pools.general, "task", sql::OPEN_TASKS_OF_CASES, params).await? {
+        for row in rows(&self.reads, "task", sql::OPEN_TASKS_OF_CASES, params).await? {
             let task = task_row(&row)?;
             if let Some(case) = task.case {
                 found.entry(case).or_default().push(task);
@@ -51,11 +52,11 @@ impl Lists for Postgres {
     }
 
     async fn audit_of(&self, case: CaseId, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
-        let (limit, pool) = (limit(page), &self.pools.general);
+        let (limit, pool) = (limit(page), &self.reads);
         let before =
             page.after.as_deref().map_or(Ok(i64::MAX), |after| after.parse::<i64>().map_err(|_| Error::BadCursor))?;
         if page.after.is_none() {
-            numbered(pool).await?;
+            number_audit(pool).await?;
         }
         let params: &[Param<'_>] = &[&case.to_string(), &before, &and_one(limit)];
         let found = rows(pool, "audit record", sql::AUDITED_OF_CASE, params).await?;
@@ -68,17 +69,17 @@ impl Lists for Postgres {
 
     async fn runs_of_playbook(&self, playbook: &str, limit: u32) -> Result<Vec<RunRow>, Error> {
         let params: &[Param<'_>] = &[&playbook, &i64::from(limit)];
-        let found = rows(&self.pools.general, "run", sql::RUNS_OF_PLAYBOOK, params).await?;
+        let found = rows(&self.reads, "run", sql::RUNS_OF_PLAYBOOK, params).await?;
         collect(&found, |row| doc(row, 1, "run", 0))
     }
 
     async fn open_runs(&self, limit: u32) -> Result<Vec<RunRow>, Error> {
-        let found = rows(&self.pools.general, "run", sql::NEWEST_OPEN_RUNS, &[&i64::from(limit)]).await?;
+        let found = rows(&self.reads, "run", sql::NEWEST_OPEN_RUNS, &[&i64::from(limit)]).await?;
         collect(&found, |row| doc(row, 1, "run", 0))
     }
 
     async fn last_sign_in(&self, reviewer: &ReviewerId) -> Result<Option<Timestamp>, Error> {
-        let found = rows(&self.pools.general, "session", sql::LAST_SIGN_IN, &[&reviewer.to_string()]).await?;
+        let found = rows(&self.reads, "session", sql::LAST_SIGN_IN, &[&reviewer.to_string()]).await?;
         found.first().map(|row| instant(row, 0, "session")).transpose()
     }
 }
