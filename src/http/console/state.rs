@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
@@ -88,6 +88,7 @@ struct Inner {
     parts: Parts,
     feed: Feed,
     figures: Mutex<Option<(Instant, Figures)>>,
+    lookings: Semaphore,
 }
 
 /// The console: cheap to clone.
@@ -102,6 +103,10 @@ impl fmt::Debug for Console {
 
 /// Numbers in the navigation are at most this old.
 const FIGURES: Duration = Duration::from_secs(1);
+/// Lists that are searched or filtered at once: each reads thousands of rows, and containment needs the same hands.
+const LOOKINGS: usize = 2;
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(2);
 /// The largest body of a form.
 const MAX_BODY: usize = 32 * 1024;
 
@@ -110,7 +115,7 @@ impl Console {
     pub fn start(mut parts: Parts) -> Self {
         parts.limits.max_body = MAX_BODY;
         let feed = Feed::start(Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.stop.clone());
-        Self(Arc::new(Inner { parts, feed, figures: Mutex::default() }))
+        Self(Arc::new(Inner { parts, feed, figures: Mutex::default(), lookings: Semaphore::new(LOOKINGS) }))
     }
 
     pub(super) fn store(&self) -> &dyn Reviewers {
@@ -152,6 +157,15 @@ impl Console {
 
     pub(super) fn now(&self) -> Timestamp {
         (self.0.parts.clock)()
+    }
+
+    /// The turn of somebody who searches or filters; over when it is dropped.
+    ///
+    /// # Errors
+    /// 503 where others are at it for too long.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let turn = tokio::time::timeout(TURN, self.0.lookings.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| Problem::busy("others are searching right now").retry_after(2))
     }
 
     /// The numbers of the whole; read at most once a second for everybody.

@@ -1,6 +1,6 @@
 //! Lists as pages need them, from the shared store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -29,6 +29,13 @@ impl Lists for Postgres {
             found.entry(parsed(row, 6, "signal")?).or_default().push(signal_row(row)?);
         }
         Ok(found)
+    }
+
+    async fn cases_mentioning(&self, cases: &[CaseId], each: u32, text: &str) -> Result<BTreeSet<CaseId>, Error> {
+        let ids: Vec<String> = cases.iter().map(ToString::to_string).collect();
+        let params: &[Param<'_>] = &[&ids, &i64::from(each), &text];
+        let found = rows(&self.reads, "signal", sql::CASES_MENTIONING, params).await?;
+        found.iter().map(|row| parsed(row, 0, "case")).collect()
     }
 
     async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error> {
