@@ -105,8 +105,13 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
         running.audit_refusals(&surface, console.as_ref().map(Console::sign_in), &queue, &clock);
     }
     let mut router = http::router(surface);
-    if let Some(console) = &console {
-        router = router.merge(http::console::router(console));
+    match &console {
+        Some(console) => {
+            console::tell_of_policies(console).await;
+            router = router.merge(http::console::router(console));
+        }
+        None if roles.contains(&Role::Console) => router = router.merge(http::console::absent()),
+        None => {}
     }
     let told = running.stop.clone();
     running.served = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {

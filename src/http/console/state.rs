@@ -1,6 +1,7 @@
 //! What the console's handlers share: the parts below, what is configured as pages show it, and the small deeds they have
 //! in common.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
 use super::view::{Names, Section, Shell};
-use crate::domain::task::{Reviewer, Role};
+use crate::domain::task::{Policy, Reviewer, Role};
 use crate::domain::{TenantName, run::Mode};
 use crate::engine::Engine;
 use crate::http::buried::OpenSource;
 use crate::http::pause::{PAUSE, Pause};
 use crate::http::sign_in::{SignIn, SignedIn};
 use crate::http::{Limits, Problem, RequestId};
-use crate::store::Figures;
 use crate::store::reviewers::Reviewers;
+use crate::store::{self, Figures};
 use crate::telemetry::Telemetry;
 
 /// A tenant, as configured.
@@ -166,6 +167,26 @@ impl Console {
     pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
         let turn = tokio::time::timeout(TURN, self.0.lookings.acquire()).await;
         turn.ok().and_then(Result::ok).ok_or_else(|| Problem::busy("others are searching right now").retry_after(2))
+    }
+
+    /// Groups that policies name and nobody who may approve is in: each policy with its group. Memberships that a
+    /// provider tells are not known before somebody signs in.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn unheld(&self) -> Result<Vec<(String, String)>, store::Error> {
+        if self.sign_in().has_provider() {
+            return Ok(Vec::new());
+        }
+        let reviewers = self.store().reviewers().await?;
+        let approvers =
+            reviewers.iter().filter(|one| one.is_live() && one.roles.iter().any(|role| *role >= Role::Approver));
+        let held: BTreeSet<&String> = approvers.flat_map(|one| &one.groups).collect();
+        let lacking = |(name, policy): (&String, &Policy)| {
+            let groups = policy.groups().filter(|group| !held.contains(group)).collect::<BTreeSet<_>>();
+            groups.into_iter().map(|group| (name.clone(), group)).collect::<Vec<_>>()
+        };
+        Ok(self.engine().policies().iter().flat_map(lacking).collect())
     }
 
     /// The numbers of the whole; read at most once a second for everybody.
