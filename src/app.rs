@@ -97,14 +97,21 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     running.address = listener.local_addr()?;
-    let surface = running.surface(&config, roles, &queue, &telemetry, &clock)?;
-    let console = console::console(&running, &config, roles, reviewers, &telemetry, &clock)?;
+    // People's reading has a way of its own into the store.
+    let pages = reviewers.filter(|_| roles.contains(&Role::Console)).map(Reviewers::for_pages);
+    let surface = running.surface(&config, roles, pages.clone(), &telemetry, &clock)?;
+    let console = console::console(&running, &config, roles, pages, &telemetry, &clock)?;
     if roles.contains(&Role::Receiver) || console.is_some() {
         running.audit_refusals(&surface, console.as_ref().map(Console::sign_in), &queue, &clock);
     }
     let mut router = http::router(surface);
-    if let Some(console) = &console {
-        router = router.merge(http::console::router(console));
+    match &console {
+        Some(console) => {
+            console::tell_of_policies(console).await;
+            router = router.merge(http::console::router(console));
+        }
+        None if roles.contains(&Role::Console) => router = router.merge(http::console::absent()),
+        None => {}
     }
     let told = running.stop.clone();
     running.served = Some(tokio::spawn(http::serve(listener, router, config.limits.clone(), async move {
@@ -139,7 +146,7 @@ impl Running {
         &self,
         config: &Config,
         roles: &[Role],
-        queue: &Arc<dyn Queue>,
+        pages: Option<Arc<dyn Reviewers>>,
         telemetry: &Telemetry,
         clock: &Clock,
     ) -> anyhow::Result<http::State> {
@@ -147,7 +154,6 @@ impl Running {
         // Health and metrics every process has; ways in only a receiver, reads only a console.
         let taken = config.sources.iter().filter(|_| roles.contains(&Role::Receiver));
         let sources = taken.map(config::Source::open).collect::<Result<_, _>>();
-        let store = self.store.clone().filter(|_| roles.contains(&Role::Console));
         let covered: Arc<dyn Fn(&crate::domain::Signal) -> bool + Send + Sync> = match self.engine.clone() {
             Some(engine) => Arc::new(move |signal| engine.knows_as_covered(signal)),
             None => Arc::new(|_| false),
@@ -160,8 +166,8 @@ impl Running {
         });
         Ok(http::State::new(http::Parts {
             sources: sources.map_err(|error| anyhow!(error))?,
-            queue: Arc::clone(queue),
-            store,
+            queue: Arc::clone(&self.queue),
+            store: pages.map(|store| store as Arc<dyn Store>),
             telemetry: telemetry.clone(),
             limits: config.limits.clone(),
             clock: Arc::clone(clock),

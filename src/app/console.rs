@@ -7,12 +7,25 @@ use anyhow::Context as _;
 use super::Running;
 use crate::config::{self, Config, Role};
 use crate::engine::{Clock, Engine};
+use crate::http::chain;
 use crate::http::console::{self, Configured, Console, SourceFacts, TenantFacts};
 use crate::http::sign_in::{self, SignIn, Site};
 use crate::store::reviewers::Reviewers;
 use crate::telemetry::Telemetry;
 
-/// The console, where this process has the role and people can sign in.
+/// Says which policies wait for somebody who is not there.
+pub(super) async fn tell_of_policies(console: &Console) {
+    let unheld = console.unheld().await.unwrap_or_else(|error| {
+        tracing::warn!(error = %chain(&error), "whether somebody can decide is not known: reviewers cannot be read");
+        Vec::new()
+    });
+    for (policy, group) in unheld {
+        let next = format!("oust reviewer invite NAME --role approver --group {group}");
+        tracing::warn!(policy, group, next, "nobody who may approve is in a group that a policy names");
+    }
+}
+
+/// The console, where people can sign in; `store` is absent where this process has not the role.
 pub(super) fn console(
     running: &Running,
     config: &Config,
@@ -23,7 +36,8 @@ pub(super) fn console(
 ) -> anyhow::Result<Option<Console>> {
     let wanted = &config.reviewers;
     let (Some(store), Some(engine)) = (store, running.engine.clone()) else { return Ok(None) };
-    if !roles.contains(&Role::Console) || (!wanted.passkeys && wanted.oidc.is_none()) {
+    if !wanted.passkeys && wanted.oidc.is_none() {
+        tracing::warn!("{}", console::ABSENT);
         return Ok(None);
     }
     let sign_in = sign_in(running, config, &store, &engine, telemetry, clock)?;

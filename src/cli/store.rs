@@ -88,7 +88,7 @@ pub(super) const WRITE: Access = Access::Write;
 /// A store that did not do it.
 pub(super) fn failed(error: &store::Error) -> Failure {
     let next = match error {
-        store::Error::CannotPersist(_) => {
+        store::Error::Away(_) => {
             "free disk space, fix permissions, or see whether the database is there; then run it again"
         }
         store::Error::Conflict(_) => "somebody else wrote meanwhile; look again and repeat",

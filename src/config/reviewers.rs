@@ -33,6 +33,11 @@ pub(super) fn reviewers(
     let site = Site::of(public_url, listen);
     let named = site.as_ref().is_ok_and(|site| matches!(site.origin().host(), Some(Host::Domain(_))));
     let Some(node) = top.take("reviewers") else {
+        if !named {
+            let help =
+                "add `public_url: https://…` with a host name, the address your reviewers open, or reviewers.oidc";
+            reader.warn(top.at, "nobody can sign in: no task can be decided", help);
+        }
         return Some(Reviewers { passkeys: named, oidc: None });
     };
     let mut section = reader.section(node, "reviewers")?;

@@ -31,7 +31,7 @@ mod poll;
 mod record;
 mod watch;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -47,7 +47,7 @@ use crate::actions::Registry;
 use crate::domain::guard::{Facts, Membership};
 use crate::domain::person::Rules;
 use crate::domain::plan::Plan;
-use crate::domain::task::Task;
+use crate::domain::task::{Policy, Task};
 use crate::domain::{Identity, ObjectId, Signal, SignalId, TaskId, TenantName};
 use crate::graph::Graph;
 use crate::playbook::catalog::{Catalog, Reloader};
@@ -341,6 +341,11 @@ impl Engine {
             playbooks.reload(&self.inner.actions);
         }
         (playbooks.catalog(), playbooks.problems().to_vec())
+    }
+
+    /// Approval policies by name.
+    pub fn policies(&self) -> &BTreeMap<String, Policy> {
+        &self.inner.rules.policies
     }
 
     /// Lanes at work in this process.

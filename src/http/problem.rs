@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::telemetry::Said;
 use crate::{queue, store};
 
 /// A request's id, in the answer's `instance` and in the log: `req_…`.
@@ -89,6 +90,8 @@ problems! {
     busy = SERVICE_UNAVAILABLE, "busy", "Busy";
     /// 503: it could not be made durable.
     not_durable = SERVICE_UNAVAILABLE, "not-durable", "The delivery could not be made durable";
+    /// 503: nothing can be read or written now.
+    store_away = SERVICE_UNAVAILABLE, "store-away", "The store is away";
     /// 500.
     internal = INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
 }
@@ -148,13 +151,14 @@ impl Problem {
         body
     }
 
-    /// The answer to a failing store, whose chain is logged here and nowhere else.
+    /// The answer to a failing store, whose chain is logged here and nowhere else; a store that is away, once in a while.
     pub fn of_store(error: &store::Error, id: &RequestId) -> Self {
-        tracing::error!(request.id = %id.0, error = %chain(error), "a read of the store failed");
-        match error {
-            store::Error::CannotPersist(_) => Self::not_durable("nothing was changed; try again").retry_after(5),
-            _ => Self::internal("the log has the reason under this request's id"),
+        if let store::Error::Away(_) = error {
+            tell_of_away("a page", id, error);
+            return Self::store_away("nothing was changed; try again").retry_after(5);
         }
+        tracing::error!(request.id = %id.0, error = %chain(error), "a read of the store failed");
+        Self::internal("the log has the reason under this request's id")
     }
 
     /// The answer to a delivery that is not durable: the sender must come again.
@@ -162,9 +166,20 @@ impl Problem {
         match error {
             // Said once by whoever keeps the connection, and counted here for each delivery.
             queue::Error::Away(why) => tracing::debug!(request.id = %id.0, why, "a delivery could not be made durable"),
+            queue::Error::NotDurable(store::Error::Away(_)) => tell_of_away("a delivery", id, error),
             _ => tracing::error!(request.id = %id.0, error = %chain(error), "a delivery could not be made durable"),
         }
         Self::not_durable("nothing was taken; send it again").retry_after(5)
+    }
+}
+
+/// Logs once in a while that the store is away, however many ask; each of them for those who look closely.
+fn tell_of_away(what: &'static str, id: &RequestId, error: &dyn std::error::Error) {
+    static SAID: Said = Said::new();
+    let error = chain(error);
+    match SAID.anew(what, "away") {
+        Some(unsaid) => tracing::error!(request.id = %id.0, error, unsaid, "{what} was refused: the store is away"),
+        None => tracing::debug!(request.id = %id.0, error, "{what} was refused: the store is away"),
     }
 }
 

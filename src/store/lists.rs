@@ -1,6 +1,6 @@
 //! Lists as pages for people need them: each read is bounded, and one read a page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -14,6 +14,10 @@ use crate::domain::task::Task;
 pub trait Lists: Send + Sync {
     /// The newest `each` signals of every one of these cases, oldest first; a case without any is left out.
     async fn signals_of_cases(&self, cases: &[CaseId], each: u32) -> Result<BTreeMap<CaseId, Vec<Value>>, Error>;
+
+    /// Those of these cases in whose newest `each` signals, as they are stored, this text stands. It must be in lower
+    /// case; of letters beyond ASCII a backend need not know which is which.
+    async fn cases_mentioning(&self, cases: &[CaseId], each: u32, text: &str) -> Result<BTreeSet<CaseId>, Error>;
 
     /// Open tasks, the most urgent first ([`Task::urgency`]).
     async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error>;

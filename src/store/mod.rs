@@ -46,9 +46,10 @@ pub enum Error {
     /// The cap on revocations is reached; nothing of the batch was written.
     #[error("the blast radius of tenant {0} is reached")]
     OverBlastRadius(TenantName),
-    /// The disk is full or the file cannot be written; nothing of the batch was written.
-    #[error("the store cannot persist ({0}); free disk space or fix permissions, then it continues by itself")]
-    CannotPersist(String),
+    /// The database cannot be reached, read or written, its disk is full, or it does not answer in time; nothing of a
+    /// batch was written. It heals by itself.
+    #[error("the store is away ({0}); see to its server, disk space and permissions, then it continues by itself")]
+    Away(String),
     /// A row does not read back as it was written.
     #[error("stored {what} is unreadable")]
     Corrupt {
@@ -546,7 +547,7 @@ pub trait Store: Lists + Send + Sync + std::fmt::Debug {
     /// memory of its `webhook_id`.
     ///
     /// # Errors
-    /// `CannotPersist` when it is not durable.
+    /// `Away` when it is not durable.
     async fn accept(&self, acceptance: Acceptance) -> Result<Receipt, Error>;
 
     /// Signals on the embedded queue, oldest first: up to `limit` never put back and after `after`, and up to `limit`

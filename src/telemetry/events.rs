@@ -250,10 +250,14 @@ impl Telemetry {
         );
     }
 
-    /// A store operation failed; logged here, where it is handled.
+    /// A store operation failed; logged here, where it is handled. While it fails in the same way, that is said once in
+    /// half a minute.
     pub fn store_error(&self, operation: &'static str, problem: &(dyn Error + 'static)) {
         self.0.store_errors.get_or_create(&ByOperationOnly::of(operation)).inc();
-        error!(operation, error = problem, "store operation failed");
+        match self.0.said.anew(operation, &problem.to_string()) {
+            Some(unsaid) => error!(operation, error = problem, unsaid, "store operation failed"),
+            None => debug!(operation, error = problem, "store operation failed"),
+        }
     }
 
     /// Whether this process does a duty that one process at a time does.

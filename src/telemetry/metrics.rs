@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::said::Said;
 use super::tally::Tally;
 
 /// `Content-Type` of [`super::Telemetry::render`].
@@ -62,6 +63,7 @@ fn fast() -> Histogram {
 pub(super) struct Metrics {
     registry: Registry,
     pub(super) tally: Tally,
+    pub(super) said: Said,
     pub(super) time_to_revoke: Histogram,
     pub(super) detection_lag: Histogram,
     pub(super) deliveries: Family<BySource, Counter>,
@@ -164,6 +166,7 @@ impl Metrics {
             spool_bytes: add(r, "spool_bytes", "What they weigh", Gauge::default()),
             registry,
             tally: Tally::new(),
+            said: Said::new(),
         }
     }
 

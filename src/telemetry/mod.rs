@@ -8,12 +8,14 @@ mod broker;
 mod events;
 mod metrics;
 mod people;
+mod said;
 mod subscriber;
 mod tally;
 mod trace;
 
 pub use events::{GraphCall, Revoked, Step};
 pub use metrics::CONTENT_TYPE;
+pub use said::Said;
 pub use subscriber::{Config, Error, Guard, Log, install};
 pub use tally::{Deliveries, Polled, Throttled};
 pub use trace::{current_traceparent, set_parent};

@@ -92,7 +92,7 @@ impl Queue for Gate {
             self.opened.notified().await;
         }
         if self.full.load(Ordering::SeqCst) {
-            let full = oust::store::Error::CannotPersist("disk full".into());
+            let full = oust::store::Error::Away("disk full".into());
             return Err(queue::Error::NotDurable(full));
         }
         self.inner.accept(acceptance).await

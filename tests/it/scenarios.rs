@@ -1,6 +1,7 @@
 //! What happens to people, alert by alert: every scenario on a real store against the twin, with its exact outcome.
 
 mod audited;
+mod away;
 mod changed;
 mod choosing;
 mod console;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use oust::domain::Identity;
 use oust::store::postgres::{Config, Postgres};
+use oust::store::reviewers::Reviewers;
 use oust::store::{
     Acceptance, Access, Batch, Cap, Epoch, Error, Expect, Hint, Lane, Op, Page, PersonRow, Receipt, Store, Waiting,
 };
@@ -17,6 +18,7 @@ use tokio::sync::broadcast;
 
 use crate::store::{acceptance, at, audit, commit, open_only, person, person_row, signal, signal_id};
 use crate::support::postgres::{Place, server};
+use crate::support::proxy::Proxy;
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -386,6 +388,72 @@ async fn cut_connections_heal_by_themselves() {
     // The line was made anew, and says that it missed something.
     until(&mut hints, &Hint::Anything).await;
     heard(&mut hints, tell).await;
+}
+
+/// Waits until so many statements of stores in this place wait for locks.
+async fn stuck(place: &Place, many: i64) {
+    let (sql, begun) = (place.sql().await, Instant::now());
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
+    while sql.query_one(count, &[&place.schema]).await.expect("counts").get::<_, i64>(0) < many {
+        assert!(begun.elapsed() < PATIENCE, "{many} never waited");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_wait_hold_up_neither_deliveries_nor_other_work() {
+    let place = Place::new().await;
+    let store = place.open().await;
+    let pages = Arc::clone(&store).for_pages();
+    let other = || Batch { expect: None, ops: vec![audit("a deed")] };
+    store.commit(Lane::Other, other()).await.expect("commits");
+    store.accept(acceptance(1)).await.expect("accepts");
+    let lock = place.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE reviewers IN ACCESS EXCLUSIVE MODE").await.expect("locks");
+    let ask = |store: &Arc<dyn Reviewers>| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.reviewers().await })
+    };
+    let mut asked: Vec<_> = (0..40).map(|_| ask(&pages)).collect();
+    stuck(&place, 6).await;
+    let begun = Instant::now();
+    store.commit(Lane::Other, other()).await.expect("commits");
+    store.setting("pause").await.expect("reads");
+    store.accept(acceptance(2)).await.expect("accepts");
+    let all: Arc<dyn Reviewers> = store.clone();
+    asked.extend((0..8).map(|_| ask(&all)));
+    stuck(&place, 9).await;
+    store.accept(acceptance(3)).await.expect("accepts though nothing else goes on");
+    assert!(begun.elapsed() < Duration::from_secs(2), "they waited: {:?}", begun.elapsed());
+    lock.batch_execute("ROLLBACK").await.expect("lets go");
+    for answer in join_all(asked).await {
+        let answer = answer.expect("no panic");
+        assert!(matches!(answer, Ok(_) | Err(Error::Away(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_is_called_so_by_reads_and_writes_alike() {
+    let place = Place::new().await;
+    let mut url = url::Url::parse(&place.url).expect("a URL");
+    let server = (url.host_str().expect("a host"), url.port().unwrap_or(5432));
+    let server = tokio::net::lookup_host(server).await.expect("a host").next().expect("an address");
+    let proxy = Proxy::to(server).await;
+    url.set_ip_host(proxy.address.ip()).expect("it has a host");
+    url.set_port(Some(proxy.address.port())).expect("it has a host");
+    let store = Postgres::open(&Config::parse(url.as_str()).expect("a URL"), Access::Write).await.expect("opens");
+    let pages = Arc::clone(&store).for_pages();
+    proxy.shut();
+    let away = |result: Option<Error>| assert!(matches!(result, Some(Error::Away(_))), "{result:?}");
+    away(store.figures(at(0)).await.err());
+    away(store.setting("pause").await.err());
+    away(store.audit(&Page::default()).await.err());
+    away(pages.reviewers().await.err());
+    away(pages.session("none").await.err());
+    away(store.accept(acceptance(1)).await.err());
+    away(store.commit(Lane::Other, Batch { expect: None, ops: vec![audit("a deed")] }).await.err());
+    proxy.resume();
+    assert!(pages.reviewers().await.expect("it is back").is_empty());
+    assert!(store.audit(&Page::default()).await.expect("it is back").items.is_empty());
 }
 
 #[tokio::test]

@@ -31,8 +31,9 @@ use uuid::Uuid;
 
 use crate::support::postgres::Place;
 use lists::{
-    open_tasks_come_by_urgency_page_by_page, runs_of_a_playbook_and_open_runs_come_newest_first,
-    the_newest_signals_of_many_cases_come_in_one_read, the_trail_of_a_case_is_its_own_page_by_page,
+    cases_are_found_by_a_text_in_their_newest_signals, open_tasks_come_by_urgency_page_by_page,
+    runs_of_a_playbook_and_open_runs_come_newest_first, the_newest_signals_of_many_cases_come_in_one_read,
+    the_trail_of_a_case_is_its_own_page_by_page,
 };
 
 macro_rules! contract {
@@ -73,6 +74,7 @@ macro_rules! contract {
             the_audit_trail_is_numbered_without_gaps,
             equal_deeds_make_equal_pictures,
             the_newest_signals_of_many_cases_come_in_one_read,
+            cases_are_found_by_a_text_in_their_newest_signals,
             open_tasks_come_by_urgency_page_by_page,
             the_trail_of_a_case_is_its_own_page_by_page,
             runs_of_a_playbook_and_open_runs_come_newest_first,
@@ -971,7 +973,7 @@ async fn a_full_disk_refuses_honestly_and_heals_by_itself() {
         }
         assert!(taken < 1_000, "the limit was never reached");
     };
-    assert!(matches!(refused, Error::CannotPersist(_)), "{refused:?}");
+    assert!(matches!(refused, Error::Away(_)), "{refused:?}");
     let rows = store.queued(0, at(0), 500).await.expect("reading goes on");
     assert_eq!(rows.len() as u128, taken, "what was acknowledged is there, what was refused is not");
 

@@ -8,8 +8,13 @@ fn reviewers_sign_in_by_passkeys_unless_the_file_says_otherwise() {
     assert!(reviewers("").passkeys, "localhost will do");
     assert!(!reviewers("listen: 0.0.0.0:80\n").passkeys, "no browser would");
     assert!(reviewers("public_url: https://oust.contoso.example\nreviewers: { passkeys: true }\n").passkeys);
-    let none = read(&with("reviewers: { passkeys: false }\n")).expect("valid");
-    assert!(none.warnings.iter().any(|one| one.message.contains("nobody can sign in")));
+    let warned = |text: &str| {
+        let loaded = read(&with(text)).expect("valid");
+        loaded.warnings.iter().any(|one| one.message.contains("nobody can sign in"))
+    };
+    assert!(warned("reviewers: { passkeys: false }\n"));
+    assert!(warned("listen: 0.0.0.0:80\n"), "said nothing, and no browser would");
+    assert!(!warned("") && !warned("listen: 0.0.0.0:80\npublic_url: https://oust.contoso.example\n"));
     refused(&with("reviewers: { passkeys: maybe }\n"), (6, 24), "true or false");
     refused(&with("reviewers: { passkey: true }\n"), (6, 14), "unknown key");
     refused(&with("listen: 0.0.0.0:80\nreviewers: { passkeys: true }\n"), (7, 12), "needs public_url");

@@ -118,6 +118,12 @@ impl Policy {
     /// The same for what reveals a secret.
     pub const EXECUTE_WITHIN_REVEALING: SignedDuration = SignedDuration::from_mins(30);
 
+    /// Groups that may decide, at first or once it is escalated.
+    pub fn groups(&self) -> impl Iterator<Item = String> {
+        let later = self.escalate.iter().flat_map(|escalation| &escalation.to);
+        self.reviewers.iter().chain(later).filter_map(|entry| entry.strip_prefix("group:").map(str::to_owned))
+    }
+
     /// Who may answer where no policy is written: any approver, without a deadline.
     pub fn open() -> Self {
         Self {

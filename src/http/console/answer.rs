@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, State as Shared};
 use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Json, RequestPartsExt as _};
@@ -78,16 +78,20 @@ fn wants_page(headers: &HeaderMap) -> bool {
 pub(super) async fn pretty(Shared(console): Shared<Console>, request: Request, next: Next) -> Response {
     let (page, id) = (wants_page(request.headers()), RequestId::of(&request));
     let enrols = request.uri().path().starts_with(ENROL);
+    let again = request.uri().path_and_query().filter(|_| request.method() == Method::GET).map(ToString::to_string);
     let mut response = next.run(request).await;
     let Some(Unrendered(problem)) = response.extensions_mut().remove::<Unrendered>() else { return response };
     if !page {
         response.extensions_mut().insert(Unrendered(problem));
         return response;
     }
-    let view = match response.status() {
+    let mut view = match response.status() {
         StatusCode::NOT_FOUND if enrols => ErrorView::no_invitation(),
         _ => explained(&problem, response.headers(), &id),
     };
+    if let (503, Some(again)) = (view.status, again) {
+        view = view.back_to(again, "Try again");
+    }
     let shell = Shell::outside(console.now());
     let Ok(html) = (ErrorPage { shell: &shell, view: &view }).html() else {
         response.extensions_mut().insert(Unrendered(problem));
@@ -107,6 +111,7 @@ fn explained(problem: &Value, headers: &HeaderMap, id: &RequestId) -> ErrorView 
         403 => ErrorView::forbidden(detail),
         404 => ErrorView::not_found(detail),
         429 => ErrorView::too_many(wait.unwrap_or(60)),
+        503 if text("type").ends_with(":busy") => ErrorView::busy(detail, wait),
         503 => ErrorView::store_away(&id.0),
         500 | 502 => ErrorView::internal(&id.0),
         status => {

@@ -73,6 +73,22 @@ impl Console {
         Ok(signals.into_iter().map(|(case, signals)| (case, Known::of(&signals, &[], self.now()))).collect())
     }
 
+    /// Those of these cases whose briefs may hold a text: what databases need not understand is for the reader of the
+    /// briefs to find.
+    pub(super) async fn may_hold(
+        &self,
+        text: &str,
+        cases: Vec<CaseId>,
+        id: &RequestId,
+    ) -> Result<BTreeSet<CaseId>, Problem> {
+        // As it stands in JSON.
+        let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+        if !is_plain || cases.is_empty() {
+            return Ok(cases.into_iter().collect());
+        }
+        self.store().cases_mentioning(&cases, BRIEF, &text.to_lowercase()).await.map_err(failed(id))
+    }
+
     /// Everything known about a task's person.
     pub(super) async fn known(&self, task: &Task, id: &RequestId) -> Result<Known, Problem> {
         if let Some(case) = task.case {

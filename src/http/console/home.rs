@@ -1,7 +1,5 @@
 //! `GET /console`: identities at risk.
 
-use std::collections::BTreeMap;
-
 use axum::Extension;
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -37,6 +35,7 @@ pub(super) async fn home(
         risk: asked.get("risk"),
         after: asked.get("after"),
     };
+    let _turn = if filter.is_set() { Some(console.turn().await?) } else { None };
     let Found { rows, next, looked_at } = look(&console, &filter, &asked, &id).await?;
     let untouched = rows.is_empty() && !filter.is_set() && {
         let any = console.store().cases(&Filter::default(), &Page { after: None, limit: 1 }).await;
@@ -54,6 +53,21 @@ struct Found {
     /// Where the next page begins: after the last case that was looked at.
     next: Option<String>,
     looked_at: usize,
+}
+
+/// Keeps those that hold the text. Signals are read of those only where it may stand in them.
+async fn search(
+    console: &Console,
+    filter: &HomeFilter,
+    kept: &mut Vec<(usize, CaseRow)>,
+    id: &RequestId,
+) -> Result<(), Problem> {
+    let nothing = Known::default();
+    let unsure = kept.iter().filter(|(_, case)| !filter.admits(case, &nothing)).map(|(_, case)| case.id).collect();
+    let maybe = console.may_hold(filter.q.trim(), unsure, id).await?;
+    let known = console.briefs(maybe, id).await?;
+    kept.retain(|(_, case)| filter.admits(case, known.get(&case.id).unwrap_or(&nothing)));
+    Ok(())
 }
 
 /// Looks from the cursor on for cases that fit, until the page is full or enough was looked at.
@@ -78,13 +92,10 @@ async fn look(console: &Console, filter: &HomeFilter, asked: &Asked, id: &Reques
         let mut kept: Vec<(usize, CaseRow)> = listed.items.into_iter().enumerate().collect();
         let last = kept.last().map(|(_, case)| case.cursor());
         kept.retain(|(_, case)| without_text.admits(case, &nothing));
-        let searched = !filter.q.is_empty();
-        let known =
-            if searched { console.briefs(kept.iter().map(|(_, case)| case.id), id).await? } else { BTreeMap::new() };
+        if !filter.q.is_empty() {
+            search(console, filter, &mut kept, id).await?;
+        }
         for (at, case) in kept {
-            if searched && !filter.admits(&case, known.get(&case.id).unwrap_or(&nothing)) {
-                continue;
-            }
             let here = case.cursor();
             fitting.push(case);
             if fitting.len() == ROWS {

@@ -21,5 +21,5 @@ mod settings;
 mod state;
 mod tasks;
 
-pub use routes::{router, routes};
+pub use routes::{ABSENT, absent, router, routes};
 pub use state::{Configured, Console, Parts, SourceFacts, TenantFacts};

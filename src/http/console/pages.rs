@@ -83,9 +83,14 @@ pub(super) async fn overview(
         revokes: revokes.collect(),
         lags: recent.iter().filter_map(activity).collect(),
         counted: Some(counted(&console)),
-        ..OverviewFacts::default()
+        unready: console.unheld().await.map_err(failed(&id))?.iter().map(unheld).collect(),
     };
     asked.show(&OverviewPage { shell: &shell, view: &OverviewView::of(&facts, now) })
+}
+
+/// A policy that waits for somebody.
+fn unheld((policy, group): &(String, String)) -> (String, String) {
+    (format!("Policy {policy}"), format!("nobody who may approve is in group:{group}."))
 }
 
 /// What this process counted, as far as it is its work.

@@ -11,6 +11,7 @@ use super::state::Console;
 use super::view::paths;
 use super::{assets, buried, case, deeds, feed, home, orders, pages, playbooks, settings, tasks};
 use crate::domain::task::Role;
+use crate::http::Problem;
 use crate::http::sign_in::{self, Access, Routes};
 
 /// Every route of the console and its sign-in, with who may use it.
@@ -43,6 +44,18 @@ pub fn routes(console: &Console) -> Routes {
         .route(p(), "/console/tasks/{id}/presence", approver, deeds::presence, s())
         .route(p(), "/console/tasks/{id}/reveal", approver, deeds::reveal, s())
         .route(p(), "/console/tasks/{id}/acknowledge", approver, deeds::acknowledge, s())
+}
+
+/// Why there is no console, and what to do.
+pub const ABSENT: &str = "there is no console: nobody could sign in. Add `public_url: https://…` with a host name, the \
+    address your reviewers open, or `reviewers.oidc`, and start oust again";
+
+/// What stands where the console would: why it is not there.
+pub fn absent() -> Router {
+    let absent = || get(|| async { Problem::not_found(ABSENT) });
+    let paths = ["/", paths::HOME, "/console/{*path}"];
+    let router = paths.into_iter().fold(Router::new(), |router, path| router.route(path, absent()));
+    router.layer(from_fn(crate::http::around))
 }
 
 /// Everything below `/console`, and the way there from `/`, ready to be merged with the others.

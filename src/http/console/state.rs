@@ -1,25 +1,26 @@
 //! What the console's handlers share: the parts below, what is configured as pages show it, and the small deeds they have
 //! in common.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
 use super::view::{Names, Section, Shell};
-use crate::domain::task::{Reviewer, Role};
+use crate::domain::task::{Policy, Reviewer, Role};
 use crate::domain::{TenantName, run::Mode};
 use crate::engine::Engine;
 use crate::http::buried::OpenSource;
 use crate::http::pause::{PAUSE, Pause};
 use crate::http::sign_in::{SignIn, SignedIn};
 use crate::http::{Limits, Problem, RequestId};
-use crate::store::Figures;
 use crate::store::reviewers::Reviewers;
+use crate::store::{self, Figures};
 use crate::telemetry::Telemetry;
 
 /// A tenant, as configured.
@@ -88,6 +89,7 @@ struct Inner {
     parts: Parts,
     feed: Feed,
     figures: Mutex<Option<(Instant, Figures)>>,
+    lookings: Semaphore,
 }
 
 /// The console: cheap to clone.
@@ -102,6 +104,10 @@ impl fmt::Debug for Console {
 
 /// Numbers in the navigation are at most this old.
 const FIGURES: Duration = Duration::from_secs(1);
+/// Lists that are searched or filtered at once: each reads thousands of rows, and containment needs the same hands.
+const LOOKINGS: usize = 2;
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(2);
 /// The largest body of a form.
 const MAX_BODY: usize = 32 * 1024;
 
@@ -111,7 +117,7 @@ impl Console {
         parts.limits.max_body = MAX_BODY;
         let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
         let feed = Feed::start(store, clock, parts.stop.clone(), parts.limits.connections);
-        Self(Arc::new(Inner { parts, feed, figures: Mutex::default() }))
+        Self(Arc::new(Inner { parts, feed, figures: Mutex::default(), lookings: Semaphore::new(LOOKINGS) }))
     }
 
     pub(super) fn store(&self) -> &dyn Reviewers {
@@ -153,6 +159,35 @@ impl Console {
 
     pub(super) fn now(&self) -> Timestamp {
         (self.0.parts.clock)()
+    }
+
+    /// The turn of somebody who searches or filters; over when it is dropped.
+    ///
+    /// # Errors
+    /// 503 where others are at it for too long.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let turn = tokio::time::timeout(TURN, self.0.lookings.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| Problem::busy("others are searching right now").retry_after(2))
+    }
+
+    /// Groups that policies name and nobody who may approve is in: each policy with its group. Memberships that a
+    /// provider tells are not known before somebody signs in.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn unheld(&self) -> Result<Vec<(String, String)>, store::Error> {
+        if self.sign_in().has_provider() {
+            return Ok(Vec::new());
+        }
+        let reviewers = self.store().reviewers().await?;
+        let approvers =
+            reviewers.iter().filter(|one| one.is_live() && one.roles.iter().any(|role| *role >= Role::Approver));
+        let held: BTreeSet<&String> = approvers.flat_map(|one| &one.groups).collect();
+        let lacking = |(name, policy): (&String, &Policy)| {
+            let groups = policy.groups().filter(|group| !held.contains(group)).collect::<BTreeSet<_>>();
+            groups.into_iter().map(|group| (name.clone(), group)).collect::<Vec<_>>()
+        };
+        Ok(self.engine().policies().iter().flat_map(lacking).collect())
     }
 
     /// The numbers of the whole; read at most once a second for everybody.

@@ -11,6 +11,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::browser::{hash, secret};
@@ -22,12 +23,14 @@ use crate::domain::task::{Event, Reviewer};
 use crate::domain::{TaskId, TenantName};
 use crate::engine::{DecideError, Engine, Evidence, Recorded};
 use crate::http::{Limits, Problem, Refusals, RequestId, chain};
-use crate::store::reviewers::{Challenge, Purpose, Reviewers};
+use crate::store::reviewers::{Challenge, Change, Purpose, Reviewers};
 use crate::store::{self, Audit, Batch, Filter, Lane, Op, Page};
 use crate::telemetry::Telemetry;
 
 /// The largest body of the sign-in: an attestation is a few KiB.
 const MAX_BODY: usize = 64 * 1024;
+/// Uses of sessions that are being noted at once; of a store that does not write, no more wait.
+const TOUCHES: usize = 4;
 
 /// Whoever records decisions: the engine.
 #[async_trait]
@@ -100,6 +103,7 @@ struct Inner {
     strangers: DefaultKeyedRateLimiter<String>,
     accounts: DefaultKeyedRateLimiter<String>,
     refusals: Mutex<Refusals>,
+    touches: Arc<Semaphore>,
 }
 
 /// The sign-in: cheap to clone.
@@ -133,6 +137,7 @@ impl SignIn {
             strangers: RateLimiter::keyed(Quota::per_minute(parts.rates.per_address)),
             accounts: RateLimiter::keyed(Quota::per_minute(parts.rates.per_account)),
             refusals: Mutex::default(),
+            touches: Arc::new(Semaphore::new(TOUCHES)),
         })))
     }
 
@@ -226,6 +231,19 @@ impl SignIn {
 
     pub(super) async fn try_commit(&self, ops: Vec<Op>) -> Result<(), store::Error> {
         self.store().commit(Lane::Other, Batch { expect: None, ops }).await
+    }
+
+    /// Notes that a session is used, beside the request: what is asked for can be read where nothing can be written. A use
+    /// that is not noted is noted at the next request.
+    pub(super) fn touch(&self, hash: String, at: Timestamp) {
+        let Ok(permit) = Arc::clone(&self.0.touches).try_acquire_owned() else { return };
+        let sign_in = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = sign_in.try_commit(vec![Change::TouchSession { hash, at }.into()]).await {
+                tracing::debug!(error = %chain(&error), "the use of a session could not be noted");
+            }
+            drop(permit);
+        });
     }
 
     /// A new ceremony: its row (to be committed with its audit record) and the handle for the browser.

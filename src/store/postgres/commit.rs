@@ -7,7 +7,7 @@ use deadpool_postgres::Pool;
 use tokio_postgres::Statement as Prepared;
 
 use super::connect::Lent;
-use super::failure::{Failed, Side, from_sql, is_lost};
+use super::failure::{Failed, from_sql, is_lost};
 use super::flight::{self, Flight, Param, judged, together, tried};
 use super::sql;
 use crate::store::rows::{Name, Refusal, Rows, Statement, Value, Wants};
@@ -58,9 +58,9 @@ impl Transaction {
     /// Applies it; it is durable when this returns `Ok`. An answer lost at the commit is an error, though it may have
     /// been applied: the caller finds that out by the revision.
     pub(super) async fn apply(&self, pool: &Pool) -> Result<(), Error> {
-        tried(pool, (Side::Write, WHAT), |lent| async move {
+        tried(pool, WHAT, |lent| async move {
             let lent = &*lent;
-            let judged = judged(Side::Write, WHAT);
+            let judged = judged(WHAT);
             let mut prepared = Vec::with_capacity(self.steps.len());
             for step in &self.steps {
                 prepared.push(lent.prepare_cached(step.sql).await.map_err(&judged)?);
@@ -73,7 +73,7 @@ impl Transaction {
                 (Err(_), Err(Failed::For(error) | Failed::Again(error) | Failed::Lost(error))) => {
                     Err(Failed::Again(error))
                 }
-                (Err(error), Ok(())) if is_lost(&error) => Err(Failed::Lost(from_sql(Side::Write, WHAT, error))),
+                (Err(error), Ok(())) if is_lost(&error) => Err(Failed::Lost(from_sql(WHAT, error))),
                 (Err(error), Ok(())) => Err(judged(error)),
             }
         })
@@ -89,7 +89,7 @@ impl Transaction {
             flights.push(Box::pin(lent.execute(statement, params)));
         }
         let mut answers = together(flights).await.into_iter();
-        answers.next().unwrap_or(Ok(0)).map_err(judged(Side::Write, WHAT))?;
+        answers.next().unwrap_or(Ok(0)).map_err(judged(WHAT))?;
         let answers: Vec<_> = answers.collect();
         if let Some(Ok(0)) = self.fence.and_then(|at| answers.get(at)) {
             return Err(Failed::For(Error::Fenced));
@@ -121,7 +121,7 @@ fn judge(wants: &Wants, answer: Result<u64, tokio_postgres::Error>) -> Result<()
         (Wants::OneRow(refusal), Err(error)) if error.code().is_some_and(|code| code.code().starts_with("23")) => {
             Err(Failed::For(refusal.error()))
         }
-        (_, Err(error)) => Err(judged(Side::Write, WHAT)(error)),
+        (_, Err(error)) => Err(judged(WHAT)(error)),
         (Wants::OneRow(refusal), Ok(count)) if count != 1 => Err(Failed::For(refusal.error())),
         (Wants::Found(refusal), Ok(0)) => Err(Failed::For(refusal.error())),
         (Wants::Absent(refusal), Ok(count)) if count > 0 => Err(Failed::For(refusal.error())),
@@ -143,13 +143,13 @@ pub(super) async fn accept(pool: &Pool, delivery: Rows) -> Result<Option<String>
         vec![&id, &source, &tenant, &delivery.received_at, &webhook_id, &hash, &answer, &body, &signals, &docs];
     params.extend(buried.iter().map(|value| value as Param<'_>));
     let params = params.as_slice();
-    let put = tried(pool, (Side::Write, WHAT), |lent| async move {
-        let statement = lent.prepare_cached(sql::ACCEPT).await.map_err(judged(Side::Write, WHAT))?;
+    let put = tried(pool, WHAT, |lent| async move {
+        let statement = lent.prepare_cached(sql::ACCEPT).await.map_err(judged(WHAT))?;
         match lent.query_one(&statement, params).await {
-            Ok(row) => row.try_get::<_, i64>(0).map_err(judged(Side::Write, WHAT)),
+            Ok(row) => row.try_get::<_, i64>(0).map_err(judged(WHAT)),
             // Whether it was stored is unknown: the sender comes again, and its id tells.
-            Err(error) if is_lost(&error) => Err(Failed::Lost(from_sql(Side::Write, WHAT, error))),
-            Err(error) => Err(judged(Side::Write, WHAT)(error)),
+            Err(error) if is_lost(&error) => Err(Failed::Lost(from_sql(WHAT, error))),
+            Err(error) => Err(judged(WHAT)(error)),
         }
     })
     .await?;
@@ -174,14 +174,18 @@ pub(super) async fn set_aside(pool: &Pool, bad: Vec<Vec<Statement>>) {
 /// Audit records numbered at once, at most.
 const NUMBERED: i64 = 5_000;
 
-/// Gives the audit records that are visible now their numbers. One process at a time does it.
+/// Gives the audit records that are visible now their numbers. One process at a time does it; where this one must not
+/// write, another will.
 pub(super) async fn number_audit(pool: &Pool) -> Result<(), Error> {
     while !flight::rows(pool, "the audit trail", sql::AUDIT_LEFT, &[]).await?.is_empty() {
         let steps = vec![
             Step { sql: sql::LOCK_AUDIT, values: Vec::new(), wants: Wants::Nothing },
             Step { sql: sql::NUMBER_AUDIT, values: vec![NUMBERED.into()], wants: Wants::Nothing },
         ];
-        Transaction { steps, fence: None }.apply(pool).await?;
+        match (Transaction { steps, fence: None }).apply(pool).await {
+            Err(Error::Away(_)) => break,
+            other => other?,
+        }
     }
     Ok(())
 }

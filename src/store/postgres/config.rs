@@ -18,6 +18,10 @@ use url::Url;
 pub const POOL: usize = 16;
 /// Connections that only containment uses.
 pub(super) const URGENT: usize = 4;
+/// Connections that only deliveries use: what a sender brings waits for nobody who reads.
+pub(super) const ACCEPT: usize = 3;
+/// Connections that pages are read over, and no others: a slow page holds up pages.
+pub(super) const PAGES: usize = 6;
 /// Connections that only leases use: a renewal must not wait behind work.
 pub(super) const LEASES: usize = 2;
 
@@ -42,7 +46,8 @@ pub struct Config {
     pub tls: Tls,
     /// The authority that signed the server's certificate (PEM); `None` = those the machine trusts.
     pub ca: Option<PathBuf>,
-    /// Connections at most, beside six for containment, leases and one for hints.
+    /// Connections at most, beside sixteen: four for containment, three for deliveries, six for pages, two for leases and
+    /// one for hints.
     pub pool: usize,
 }
 

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::config::{Config, LEASES, Tls, URGENT};
+use super::config::{ACCEPT, Config, LEASES, PAGES, Tls, URGENT};
 use super::failure::told;
 use crate::store::Error;
 
@@ -22,9 +22,12 @@ use crate::store::Error;
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Connections by what they are for: none of them waits behind the others.
+#[derive(Clone)]
 pub(super) struct Pools {
     pub urgent: Pool,
+    pub accept: Pool,
     pub general: Pool,
+    pub pages: Pool,
     pub leases: Pool,
 }
 
@@ -32,7 +35,9 @@ impl fmt::Debug for Pools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pools")
             .field("urgent", &self.urgent.status())
+            .field("accept", &self.accept.status())
             .field("general", &self.general.status())
+            .field("pages", &self.pages.status())
             .field("leases", &self.leases.status())
             .finish()
     }
@@ -56,13 +61,19 @@ impl Pools {
                 .build()
                 .map_err(|error| Error::Unusable(format!("the connections cannot be pooled: {error}")))
         };
-        Ok(Self { urgent: pool(URGENT)?, general: pool(config.pool.max(1))?, leases: pool(LEASES)? })
+        Ok(Self {
+            urgent: pool(URGENT)?,
+            accept: pool(ACCEPT)?,
+            general: pool(config.pool.max(1))?,
+            pages: pool(PAGES)?,
+            leases: pool(LEASES)?,
+        })
     }
 
     pub(super) fn close(&self) {
-        self.urgent.close();
-        self.general.close();
-        self.leases.close();
+        for pool in [&self.urgent, &self.accept, &self.general, &self.pages, &self.leases] {
+            pool.close();
+        }
     }
 }
 

@@ -5,13 +5,6 @@ use tokio_postgres::error::SqlState;
 
 use crate::store::Error;
 
-/// Which side failed: a write that could not be made durable heals by itself, a read is only reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Read,
-    Write,
-}
-
 /// What can be done about a failure.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -73,7 +66,7 @@ pub(super) fn may_succeed(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Translates an error of the driver met while doing `what`.
-pub(super) fn from_sql(side: Side, what: &'static str, error: tokio_postgres::Error) -> Error {
+pub(super) fn from_sql(what: &'static str, error: tokio_postgres::Error) -> Error {
     let code = error.code().map(|code| code.code().to_owned());
     match code.as_deref() {
         Some(code) if code.starts_with("XX001") || code.starts_with("XX002") => {
@@ -81,40 +74,29 @@ pub(super) fn from_sql(side: Side, what: &'static str, error: tokio_postgres::Er
         }
         // 08 connection, 25006 a standby, 28 and 42501 rights, 53 resources, 55P03 a lock, 57 stopped, 58 its disk.
         Some(code)
-            if side == Side::Write
-                && ["08", "25006", "28", "42501", "53", "55P03", "57", "58"]
-                    .iter()
-                    .any(|like| code.starts_with(like)) =>
+            if ["08", "25006", "28", "42501", "53", "55P03", "57", "58"].iter().any(|like| code.starts_with(like)) =>
         {
-            Error::CannotPersist(told(&error))
+            Error::Away(told(&error))
         }
-        None if side == Side::Write && is_lost(&error) => Error::CannotPersist(told(&error)),
+        None if is_lost(&error) => Error::Away(told(&error)),
         Some(_) => Error::Backend { what, source: told(&error).into() },
         None => Error::Backend { what, source: Box::new(error) },
     }
 }
 
 /// No connection was to be had.
-pub(super) fn no_connection(side: Side, what: &'static str, error: PoolError) -> Error {
-    let text = match error {
+pub(super) fn no_connection(what: &'static str, error: PoolError) -> Error {
+    Error::Away(match error {
         PoolError::Timeout(_) => "no connection to the database became free in time".to_owned(),
-        PoolError::Backend(error) => return from_sql(side, what, error),
+        PoolError::Backend(error) => return from_sql(what, error),
         PoolError::Closed => "the store is closed".to_owned(),
         other => other.to_string(),
-    };
-    match side {
-        Side::Write => Error::CannotPersist(text),
-        Side::Read => Error::Backend { what, source: text.into() },
-    }
+    })
 }
 
 /// A statement was answered too late, or not at all.
-pub(super) fn too_late(side: Side, what: &'static str) -> Error {
-    let text = "the database did not answer in time";
-    match side {
-        Side::Write => Error::CannotPersist(text.to_owned()),
-        Side::Read => Error::Backend { what, source: text.into() },
-    }
+pub(super) fn too_late() -> Error {
+    Error::Away("the database did not answer in time".to_owned())
 }
 
 /// For `map_err`: a value that does not read back.

@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::connect::Lent;
-use super::failure::{Failed, Side, from_sql, may_succeed, no_connection, too_late};
+use super::failure::{Failed, from_sql, may_succeed, no_connection, too_late};
 use crate::store::Error;
 
 /// Longer than the server lets any statement run: beyond it the network is at fault.
@@ -44,7 +44,7 @@ pub(super) async fn together<T>(flights: Vec<Flight<'_, T>>) -> Vec<Result<T, to
 /// Does something on a connection, a few times if it fails by chance. A connection that failed is not used again.
 pub(super) async fn tried<T, F>(
     pool: &Pool,
-    (side, what): (Side, &'static str),
+    what: &'static str,
     mut deed: impl FnMut(Arc<Lent>) -> F,
 ) -> Result<T, Error>
 where
@@ -55,10 +55,10 @@ where
         tries += 1;
         let lent = match Lent::of(pool).await {
             Ok(lent) => Arc::new(lent),
-            Err(error) => return Err(no_connection(side, what, error)),
+            Err(error) => return Err(no_connection(what, error)),
         };
         match tokio::time::timeout(ANSWERED_WITHIN, deed(Arc::clone(&lent))).await {
-            Err(_) => return Err(too_late(side, what)),
+            Err(_) => return Err(too_late()),
             Ok(Ok(value)) => {
                 lent.keep();
                 return Ok(value);
@@ -78,10 +78,10 @@ where
 }
 
 /// For `map_err`: whether to try again, by what the driver said.
-pub(super) fn judged(side: Side, what: &'static str) -> impl Fn(tokio_postgres::Error) -> Failed {
+pub(super) fn judged(what: &'static str) -> impl Fn(tokio_postgres::Error) -> Failed {
     move |error| {
         let again = may_succeed(&error);
-        let error = from_sql(side, what, error);
+        let error = from_sql(what, error);
         if again { Failed::Again(error) } else { Failed::For(error) }
     }
 }
@@ -93,9 +93,9 @@ pub(super) async fn rows(
     sql: &'static str,
     params: &[Param<'_>],
 ) -> Result<Vec<Row>, Error> {
-    tried(pool, (Side::Read, what), |lent| async move {
-        let statement = lent.prepare_cached(sql).await.map_err(judged(Side::Read, what))?;
-        lent.query(&statement, params).await.map_err(judged(Side::Read, what))
+    tried(pool, what, |lent| async move {
+        let statement = lent.prepare_cached(sql).await.map_err(judged(what))?;
+        lent.query(&statement, params).await.map_err(judged(what))
     })
     .await
 }
@@ -108,11 +108,11 @@ pub(super) async fn moment<const N: usize>(
 ) -> Result<[Vec<Row>; N], Error> {
     const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     let statements = &statements;
-    tried(pool, (Side::Read, what), |lent| async move {
+    tried(pool, what, |lent| async move {
         let lent = &*lent;
         let mut prepared = Vec::with_capacity(N);
         for (sql, _) in statements {
-            prepared.push(lent.prepare_cached(sql).await.map_err(judged(Side::Read, what))?);
+            prepared.push(lent.prepare_cached(sql).await.map_err(judged(what))?);
         }
         let mut flights: Vec<Flight<'_, Vec<Row>>> = Vec::with_capacity(N + 2);
         flights.push(Box::pin(async { lent.batch_execute(BEGIN).await.map(|()| Vec::new()) }));
@@ -122,7 +122,7 @@ pub(super) async fn moment<const N: usize>(
         flights.push(Box::pin(async { lent.batch_execute("COMMIT").await.map(|()| Vec::new()) }));
         let mut answers = together(flights).await.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| {
             // The transaction is over either way; the connection is only as good as before.
-            judged(Side::Read, what)(error)
+            judged(what)(error)
         })?;
         answers.pop();
         let mut answers = answers.into_iter().skip(1);
@@ -138,9 +138,9 @@ pub(super) async fn execute(
     sql: &'static str,
     params: &[Param<'_>],
 ) -> Result<u64, Error> {
-    tried(pool, (Side::Write, what), |lent| async move {
-        let statement = lent.prepare_cached(sql).await.map_err(judged(Side::Write, what))?;
-        lent.execute(&statement, params).await.map_err(judged(Side::Write, what))
+    tried(pool, what, |lent| async move {
+        let statement = lent.prepare_cached(sql).await.map_err(judged(what))?;
+        lent.execute(&statement, params).await.map_err(judged(what))
     })
     .await
 }

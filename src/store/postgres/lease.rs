@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Pool;
 
-use super::failure::{Side, reading};
+use super::failure::reading;
 use super::flight::{Param, execute, judged, rows, tried};
 use super::sql;
 use crate::store::{Epoch, Error, LEASE};
@@ -20,8 +20,8 @@ pub(super) async fn begin(pool: &Pool) -> Result<Epoch, Error> {
     execute(pool, WHAT, sql::PRUNE_WORKERS, &[]).await?;
     let lasts = &micros(LEASE);
     // A second row after a lost answer is a worker that never was: it ends by itself.
-    let epoch = tried(pool, (Side::Write, WHAT), |lent| async move {
-        let judged = judged(Side::Write, WHAT);
+    let epoch = tried(pool, WHAT, |lent| async move {
+        let judged = judged(WHAT);
         let statement = lent.prepare_cached(sql::NEXT_EPOCH).await.map_err(&judged)?;
         lent.query_one(&statement, &[lasts as Param<'_>]).await.map_err(&judged)
     })

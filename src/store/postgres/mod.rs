@@ -2,8 +2,8 @@
 //!
 //! The same tables and behaviour as the embedded file. A batch is one transaction in two round trips (`commit`); leases
 //! are judged by the server's clock alone (`lease`); claims lock rows one by one and pass over what others are at
-//! (`read`); hints go over a line of their own (`line`). Containment has connections that nothing else uses, leases have
-//! theirs. Needs sessions of its own: a pooler in between must not share them between transactions.
+//! (`read`); hints go over a line of their own (`line`). Containment, deliveries, pages and leases have connections that
+//! nothing else uses. Needs sessions of its own: a pooler in between must not share them between transactions.
 
 mod commit;
 mod config;
@@ -55,9 +55,13 @@ pub struct Postgres {
     place: String,
     access: Access,
     pools: Pools,
+    /// What is read for nobody in particular goes over these.
+    reads: Pool,
     line: Arc<Line>,
     /// The epoch this process began last; -1 before.
     epoch: AtomicI64,
+    /// The store that this is a view of, which closes everything when it goes.
+    of: Option<Arc<Self>>,
 }
 
 impl Postgres {
@@ -94,8 +98,21 @@ impl Postgres {
         let _ = connection.await;
         let driver = config.driver(more);
         let pools = Pools::new(config, &driver, &tls)?;
-        let line = Line::new(driver, tls);
-        Ok(Arc::new(Self { place, access, pools, line, epoch: AtomicI64::new(-1) }))
+        let (reads, line) = (pools.general.clone(), Line::new(driver, tls));
+        Ok(Arc::new(Self { place, access, pools, reads, line, epoch: AtomicI64::new(-1), of: None }))
+    }
+
+    /// The same store, whose reads go over the connections for pages.
+    fn paged(self: Arc<Self>) -> Arc<Self> {
+        Arc::new(Self {
+            place: self.place.clone(),
+            access: self.access,
+            pools: self.pools.clone(),
+            reads: self.pools.pages.clone(),
+            line: Arc::clone(&self.line),
+            epoch: AtomicI64::new(-1),
+            of: Some(self),
+        })
     }
 
     /// Closes what waits; a process that ends need not.
@@ -118,14 +135,17 @@ impl Postgres {
     fn pool(&self, lane: Lane) -> &Pool {
         match lane {
             Lane::Containment => &self.pools.urgent,
-            Lane::Accept | Lane::Other => &self.pools.general,
+            Lane::Accept => &self.pools.accept,
+            Lane::Other => &self.pools.general,
         }
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.close();
+        if self.of.is_none() {
+            self.close();
+        }
     }
 }
 
@@ -145,7 +165,7 @@ impl Store for Postgres {
 
     async fn accept(&self, acceptance: Acceptance) -> Result<Receipt, Error> {
         self.may_write()?;
-        let known = commit::accept(&self.pools.general, rows::delivery(acceptance)?).await?;
+        let known = commit::accept(&self.pools.accept, rows::delivery(acceptance)?).await?;
         let Some(answer) = known else {
             self.line.tell([Hint::Queue]);
             return Ok(Receipt::Accepted);
@@ -166,7 +186,7 @@ impl Store for Postgres {
     }
 
     async fn held(&self, me: Epoch) -> Result<Vec<(Identity, u64)>, Error> {
-        people::held(&self.pools.general, me).await
+        people::held(&self.reads, me).await
     }
 
     async fn claim_people(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Claimed>, Error> {
@@ -174,13 +194,13 @@ impl Store for Postgres {
     }
 
     async fn due_waiting(&self, now: Timestamp, me: Epoch, limit: u32) -> Result<Vec<Waiting>, Error> {
-        let found = queue::waiting(&self.pools.general, now, me, limit).await?;
+        let found = queue::waiting(&self.reads, now, me, limit).await?;
         commit::set_aside(&self.pools.general, found.bad).await;
         Ok(found.good)
     }
 
     async fn watched(&self, tenant: &TenantName, _: Timestamp, limit: u32) -> Result<Vec<(Identity, Value)>, Error> {
-        people::watched(&self.pools.general, tenant, limit).await
+        people::watched(&self.reads, tenant, limit).await
     }
 
     async fn first_of_content(
@@ -198,83 +218,83 @@ impl Store for Postgres {
     }
 
     async fn signal(&self, id: SignalId) -> Result<Option<Value>, Error> {
-        desk::signal(&self.pools.general, id).await
+        desk::signal(&self.reads, id).await
     }
 
     async fn signals_of(&self, case: CaseId) -> Result<Vec<Value>, Error> {
-        desk::signals_of(&self.pools.general, case).await
+        desk::signals_of(&self.reads, case).await
     }
 
     async fn cases(&self, filter: &Filter, page: &Page) -> Result<Listed<CaseRow>, Error> {
-        desk::cases(&self.pools.general, filter, page).await
+        desk::cases(&self.reads, filter, page).await
     }
 
     async fn case(&self, id: CaseId) -> Result<Option<CaseRow>, Error> {
-        desk::case(&self.pools.general, id).await
+        desk::case(&self.reads, id).await
     }
 
     async fn runs_of(&self, case: CaseId) -> Result<Vec<(RunRow, Vec<Entry>)>, Error> {
-        desk::runs(&self.pools.general, case).await
+        desk::runs(&self.reads, case).await
     }
 
     async fn run(&self, id: RunId) -> Result<Option<(RunRow, Vec<Entry>)>, Error> {
-        desk::run(&self.pools.general, id).await
+        desk::run(&self.reads, id).await
     }
 
     async fn effects_of(&self, run: RunId) -> Result<Vec<Effect>, Error> {
-        desk::effects_of(&self.pools.general, run).await
+        desk::effects_of(&self.reads, run).await
     }
 
     async fn tasks(&self, filter: &Filter, page: &Page) -> Result<Listed<Task>, Error> {
-        desk::tasks(&self.pools.general, filter, page).await
+        desk::tasks(&self.reads, filter, page).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
-        desk::task(&self.pools.general, id).await
+        desk::task(&self.reads, id).await
     }
 
     async fn sealed(&self, task: TaskId) -> Result<Option<Value>, Error> {
-        desk::sealed(&self.pools.general, task).await
+        desk::sealed(&self.reads, task).await
     }
 
     async fn buried_list(&self, filter: &Filter, page: &Page) -> Result<Listed<Buried>, Error> {
-        desk::buried_list(&self.pools.general, filter, page).await
+        desk::buried_list(&self.reads, filter, page).await
     }
 
     async fn buried(&self, id: BuriedId) -> Result<Option<Buried>, Error> {
-        desk::buried(&self.pools.general, id).await
+        desk::buried(&self.reads, id).await
     }
 
     async fn delivery_body(&self, id: DeliveryId) -> Result<Option<bytes::Bytes>, Error> {
-        desk::delivery_body(&self.pools.general, id).await
+        desk::delivery_body(&self.reads, id).await
     }
 
     async fn audit(&self, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
-        desk::audit(&self.pools.general, page).await
+        desk::audit(&self.reads, page).await
     }
 
     async fn audit_in_order(&self, after: Option<&str>, limit: u32) -> Result<Vec<Recorded>, Error> {
-        desk::audit_in_order(&self.pools.general, after, limit).await
+        desk::audit_in_order(&self.reads, after, limit).await
     }
 
     async fn setting(&self, key: &str) -> Result<Option<Value>, Error> {
-        desk::setting(&self.pools.general, key).await
+        desk::setting(&self.reads, key).await
     }
 
     async fn tokens(&self) -> Result<Vec<Token>, Error> {
-        desk::tokens(&self.pools.general).await
+        desk::tokens(&self.reads).await
     }
 
     async fn token_by_hash(&self, hash: &str, now: Timestamp) -> Result<Option<Token>, Error> {
-        desk::token_by_hash(&self.pools.general, hash, now).await
+        desk::token_by_hash(&self.reads, hash, now).await
     }
 
     async fn figures(&self, now: Timestamp) -> Result<Figures, Error> {
-        figures::figures(&self.pools.general, now).await
+        figures::figures(&self.reads, now).await
     }
 
     async fn stamp(&self) -> Result<i64, Error> {
-        lease::stamp(&self.pools.general).await
+        lease::stamp(&self.reads).await
     }
 
     async fn begin_epoch(&self) -> Result<Epoch, Error> {
@@ -305,6 +325,6 @@ impl Store for Postgres {
     }
 
     async fn picture(&self) -> Result<String, Error> {
-        picture::picture(&self.pools.general).await
+        picture::picture(&self.reads).await
     }
 }

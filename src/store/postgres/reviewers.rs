@@ -1,5 +1,7 @@
 //! Reviewers, passkeys, sessions, ceremonies and proofs in the shared store.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -61,52 +63,56 @@ fn challenge(row: &Row) -> Result<Challenge, Error> {
 
 #[async_trait]
 impl Reviewers for Postgres {
+    fn for_pages(self: Arc<Self>) -> Arc<dyn Reviewers> {
+        self.paged()
+    }
+
     async fn reviewer(&self, id: &ReviewerId) -> Result<Option<Account>, Error> {
-        one(&self.pools.general, "reviewer", sql::REVIEWER, id.as_str(), |row| account(row, 0)).await
+        one(&self.reads, "reviewer", sql::REVIEWER, id.as_str(), |row| account(row, 0)).await
     }
 
     async fn reviewer_by_handle(&self, handle: Uuid) -> Result<Option<Account>, Error> {
         let handle = handle.to_string();
-        one(&self.pools.general, "reviewer", sql::REVIEWER_BY_HANDLE, &handle, |row| account(row, 0)).await
+        one(&self.reads, "reviewer", sql::REVIEWER_BY_HANDLE, &handle, |row| account(row, 0)).await
     }
 
     async fn reviewer_by_account(&self, issuer: &str, subject: &str) -> Result<Option<Account>, Error> {
         // Text from outside may hold the one character the server's text cannot.
         let (issuer, subject) = (Value::from(issuer.to_owned()), Value::from(subject.to_owned()));
-        let found = rows(&self.pools.general, "reviewer", sql::REVIEWER_BY_ACCOUNT, &[&issuer, &subject]).await?;
+        let found = rows(&self.reads, "reviewer", sql::REVIEWER_BY_ACCOUNT, &[&issuer, &subject]).await?;
         found.first().map(|row| account(row, 0)).transpose()
     }
 
     async fn reviewers(&self) -> Result<Vec<Account>, Error> {
-        collect(&rows(&self.pools.general, "reviewer", sql::REVIEWERS, &[]).await?, |row| account(row, 0))
+        collect(&rows(&self.reads, "reviewer", sql::REVIEWERS, &[]).await?, |row| account(row, 0))
     }
 
     async fn invite(&self, hash: &str) -> Result<Option<Invite>, Error> {
-        one(&self.pools.general, "invitation", sql::INVITE, hash, invite).await
+        one(&self.reads, "invitation", sql::INVITE, hash, invite).await
     }
 
     async fn credential(&self, id: &str) -> Result<Option<Credential>, Error> {
-        one(&self.pools.general, "passkey", sql::CREDENTIAL, id, credential).await
+        one(&self.reads, "passkey", sql::CREDENTIAL, id, credential).await
     }
 
     async fn credentials_of(&self, reviewer: &ReviewerId) -> Result<Vec<Credential>, Error> {
-        collect(&rows(&self.pools.general, "passkey", sql::CREDENTIALS_OF, &[&reviewer.as_str()]).await?, credential)
+        collect(&rows(&self.reads, "passkey", sql::CREDENTIALS_OF, &[&reviewer.as_str()]).await?, credential)
     }
 
     async fn session(&self, hash: &str) -> Result<Option<(Session, Account)>, Error> {
-        one(&self.pools.general, "session", sql::SESSION, hash, |row| Ok((session(row)?, account(row, 2)?))).await
+        one(&self.reads, "session", sql::SESSION, hash, |row| Ok((session(row)?, account(row, 2)?))).await
     }
 
     async fn last_session(&self, reviewer: &ReviewerId) -> Result<Option<Session>, Error> {
-        one(&self.pools.general, "session", sql::LAST_SESSION, reviewer.as_str(), session).await
+        one(&self.reads, "session", sql::LAST_SESSION, reviewer.as_str(), session).await
     }
 
     async fn challenge(&self, id: &str) -> Result<Option<Challenge>, Error> {
-        one(&self.pools.general, "challenge", sql::CHALLENGE, id, challenge).await
+        one(&self.reads, "challenge", sql::CHALLENGE, id, challenge).await
     }
 
     async fn proofs_of(&self, task: TaskId) -> Result<Vec<Proof>, Error> {
-        let found = rows(&self.pools.general, "proof", sql::PROOFS_OF, &[&task.to_string()]).await?;
+        let found = rows(&self.reads, "proof", sql::PROOFS_OF, &[&task.to_string()]).await?;
         collect(&found, |row| doc(row, 1, "proof", 0))
     }
 }

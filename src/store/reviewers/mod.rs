@@ -6,6 +6,8 @@
 
 pub(in crate::store) mod rows;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -178,6 +180,9 @@ pub struct Challenge {
 /// Reads of the sign-in; writes go through `Store::commit`.
 #[async_trait]
 pub trait Reviewers: Store {
+    /// The same store for whoever reads pages: what they ask for waits for each other, and holds up nobody else.
+    fn for_pages(self: Arc<Self>) -> Arc<dyn Reviewers>;
+
     async fn reviewer(&self, id: &ReviewerId) -> Result<Option<Account>, Error>;
     async fn reviewer_by_handle(&self, handle: Uuid) -> Result<Option<Account>, Error>;
     /// Whose account elsewhere this is.

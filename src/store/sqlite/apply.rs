@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
-use super::failure::{Side, from_sql, reading, writing};
+use super::failure::failed_at;
 use super::sql;
 use crate::store::Error;
 use crate::store::rows::{Rows, Statement, Wants};
@@ -39,7 +39,7 @@ pub(super) fn run(conn: &Connection, text: &'static str) -> rusqlite::Result<()>
 /// or the transaction is gone, and with it the work of the neighbours.
 pub(super) fn job(conn: &Connection, work: &Work) -> (Result<Done, Error>, bool) {
     if let Err(error) = run(conn, sql::SAVEPOINT) {
-        return (Err(writing("a batch")(error)), false);
+        return (Err(failed_at("a batch")(error)), false);
     }
     let outcome = match work {
         Work::Batch(statements) => batch(conn, statements).map(|()| Done::Applied),
@@ -56,17 +56,17 @@ pub(super) fn job(conn: &Connection, work: &Work) -> (Result<Done, Error>, bool)
 }
 
 fn number(conn: &Connection, text: &'static str) -> Result<i64, Error> {
-    let mut statement = conn.prepare_cached(text).map_err(reading("a number"))?;
-    statement.query_row([], |row| row.get(0)).map_err(writing("a number"))
+    let mut statement = conn.prepare_cached(text).map_err(failed_at("a number"))?;
+    statement.query_row([], |row| row.get(0)).map_err(failed_at("a number"))
 }
 
 fn batch(conn: &Connection, statements: &[Statement]) -> Result<(), Error> {
     for statement in statements {
-        let mut prepared = conn.prepare_cached(sql::of(statement.name)).map_err(writing("a batch"))?;
+        let mut prepared = conn.prepare_cached(sql::of(statement.name)).map_err(failed_at("a batch"))?;
         let values = params_from_iter(&statement.values);
         match &statement.wants {
             Wants::Nothing => {
-                prepared.execute(values).map_err(writing("a batch"))?;
+                prepared.execute(values).map_err(failed_at("a batch"))?;
             }
             Wants::OneRow(refusal) => match prepared.execute(values) {
                 Ok(1) => {}
@@ -74,15 +74,15 @@ fn batch(conn: &Connection, statements: &[Statement]) -> Result<(), Error> {
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
                     return Err(refusal.error());
                 }
-                Err(error) => return Err(from_sql(Side::Write, "a batch", error)),
+                Err(error) => return Err(failed_at("a batch")(error)),
             },
             Wants::Found(refusal) => {
-                if !prepared.exists(values).map_err(writing("a batch"))? {
+                if !prepared.exists(values).map_err(failed_at("a batch"))? {
                     return Err(refusal.error());
                 }
             }
             Wants::Absent(refusal) => {
-                if prepared.exists(values).map_err(writing("a batch"))? {
+                if prepared.exists(values).map_err(failed_at("a batch"))? {
                     return Err(refusal.error());
                 }
             }
@@ -93,11 +93,11 @@ fn batch(conn: &Connection, statements: &[Statement]) -> Result<(), Error> {
 
 fn accept(conn: &Connection, rows: &Rows) -> Result<Done, Error> {
     if let Some(webhook_id) = &rows.webhook_id {
-        let mut known = conn.prepare_cached(sql::KNOWN_DELIVERY).map_err(writing("a delivery"))?;
+        let mut known = conn.prepare_cached(sql::KNOWN_DELIVERY).map_err(failed_at("a delivery"))?;
         let answer: Option<String> = known
             .query_row(params![rows.source, webhook_id, rows.body_hash], |row| row.get(0))
             .optional()
-            .map_err(writing("a delivery"))?;
+            .map_err(failed_at("a delivery"))?;
         if let Some(answer) = answer {
             return Ok(Done::Replay(answer));
         }
@@ -115,10 +115,10 @@ fn accept(conn: &Connection, rows: &Rows) -> Result<Done, Error> {
                 &rows.body[..],
             ])
         })
-        .map_err(writing("a delivery"))?;
-    let mut enqueue = conn.prepare_cached(sql::ENQUEUE).map_err(writing("a delivery"))?;
+        .map_err(failed_at("a delivery"))?;
+    let mut enqueue = conn.prepare_cached(sql::ENQUEUE).map_err(failed_at("a delivery"))?;
     for (signal, doc) in &rows.signals {
-        enqueue.execute(params![signal, rows.received_at, doc]).map_err(writing("a delivery"))?;
+        enqueue.execute(params![signal, rows.received_at, doc]).map_err(failed_at("a delivery"))?;
     }
     if let Some(buried) = &rows.buried {
         batch(conn, std::slice::from_ref(buried))?;

@@ -4,23 +4,16 @@ use rusqlite::ErrorCode;
 
 use crate::store::Error;
 
-/// Which side failed: a write that could not be made durable heals by itself, a read is only reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Read,
-    Write,
-}
-
 /// Translates an error of the driver met while doing `what`.
-pub(super) fn from_sql(side: Side, what: &'static str, error: rusqlite::Error) -> Error {
+pub(super) fn from_sql(what: &'static str, error: rusqlite::Error) -> Error {
     use rusqlite::Error as Sql;
     match &error {
         Sql::SqliteFailure(failure, _) => match failure.code {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                 Error::Corrupt { what: "database file".to_owned(), source: Some(Box::new(error)) }
             }
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked if side == Side::Write => {
-                Error::CannotPersist("another process keeps the file locked".to_owned())
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                Error::Away("another process keeps the file locked".to_owned())
             }
             ErrorCode::DiskFull
             | ErrorCode::SystemIoFailure
@@ -28,11 +21,7 @@ pub(super) fn from_sql(side: Side, what: &'static str, error: rusqlite::Error) -
             | ErrorCode::CannotOpen
             | ErrorCode::PermissionDenied
             | ErrorCode::OutOfMemory
-            | ErrorCode::FileLockingProtocolFailed
-                if side == Side::Write =>
-            {
-                Error::CannotPersist(error.to_string())
-            }
+            | ErrorCode::FileLockingProtocolFailed => Error::Away(error.to_string()),
             _ => Error::Backend { what, source: Box::new(error) },
         },
         Sql::FromSqlConversionFailure(..)
@@ -43,14 +32,9 @@ pub(super) fn from_sql(side: Side, what: &'static str, error: rusqlite::Error) -
     }
 }
 
-/// For `map_err`: an error met while reading `what`.
-pub(super) fn reading(what: &'static str) -> impl Fn(rusqlite::Error) -> Error {
-    move |error| from_sql(Side::Read, what, error)
-}
-
-/// For `map_err`: an error met while writing `what`.
-pub(super) fn writing(what: &'static str) -> impl Fn(rusqlite::Error) -> Error {
-    move |error| from_sql(Side::Write, what, error)
+/// For `map_err`: an error met while doing `what`.
+pub(super) fn failed_at(what: &'static str) -> impl Fn(rusqlite::Error) -> Error {
+    move |error| from_sql(what, error)
 }
 
 /// The same failure for one more caller: a failed commit fails every batch of its group.
@@ -63,12 +47,38 @@ pub(super) fn again(error: &Error) -> Error {
         Error::Taken(what) => Error::Taken(what),
         Error::Changed(key) => Error::Changed(key.clone()),
         Error::OverBlastRadius(tenant) => Error::OverBlastRadius(tenant.clone()),
-        Error::CannotPersist(text) => Error::CannotPersist(text.clone()),
+        Error::Away(text) => Error::Away(text.clone()),
         Error::Corrupt { what, source } => {
             Error::Corrupt { what: what.clone(), source: source.as_ref().map(|inner| inner.to_string().into()) }
         }
         Error::Unusable(text) => Error::Unusable(text.clone()),
         Error::BadCursor => Error::BadCursor,
         Error::Backend { what, source } => Error::Backend { what, source: source.to_string().into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_had_is_away_for_readers_as_for_writers() {
+        let met = |code| failed_at("cases")(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        let away = [
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_LOCKED,
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_IOERR,
+            ffi::SQLITE_CANTOPEN,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_NOMEM,
+        ];
+        for code in away {
+            assert!(matches!(met(code), Error::Away(_)), "{code}: {:?}", met(code));
+        }
+        assert!(matches!(met(ffi::SQLITE_CORRUPT), Error::Corrupt { .. }));
+        assert!(matches!(met(ffi::SQLITE_ERROR), Error::Backend { .. }));
     }
 }

@@ -1,5 +1,7 @@
 //! Reviewers, passkeys, sessions, ceremonies and proofs in the embedded store.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
@@ -69,6 +71,11 @@ impl Sqlite {
 
 #[async_trait]
 impl Reviewers for Sqlite {
+    /// Readers have threads of their own, and the writer has lanes.
+    fn for_pages(self: Arc<Self>) -> Arc<dyn Reviewers> {
+        self
+    }
+
     async fn reviewer(&self, id: &ReviewerId) -> Result<Option<Account>, Error> {
         let id = id.to_string();
         self.look(move |conn| one(conn, "reviewer", sql::REVIEWER, params![id], |row| account(row, 0))).await

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::failure::{reading, writing};
+use super::failure::failed_at;
 use crate::store::Error;
 
 /// `oust` in ASCII: marks the file as ours.
@@ -52,15 +52,15 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
 pub(super) fn writable(path: &Path, max_pages: Option<u32>) -> Result<Connection, Error> {
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let set = |name: &str, value: &dyn rusqlite::ToSql| {
-        conn.pragma_update_and_check(None, name, value, |_| Ok(())).map_err(writing("the settings of the file"))
+        conn.pragma_update_and_check(None, name, value, |_| Ok(())).map_err(failed_at("the settings of the file"))
     };
     refuse_foreign(path, &conn)?;
     set("journal_mode", &"WAL")?;
-    conn.pragma_update(None, "synchronous", "FULL").map_err(writing("the settings of the file"))?;
+    conn.pragma_update(None, "synchronous", "FULL").map_err(failed_at("the settings of the file"))?;
     // Deleted ciphertext and bodies do not linger where zeroing costs no extra write.
     set("secure_delete", &"FAST")?;
-    conn.pragma_update(None, "temp_store", "MEMORY").map_err(writing("the settings of the file"))?;
-    conn.pragma_update(None, "cache_size", -8192).map_err(writing("the settings of the file"))?;
+    conn.pragma_update(None, "temp_store", "MEMORY").map_err(failed_at("the settings of the file"))?;
+    conn.pragma_update(None, "cache_size", -8192).map_err(failed_at("the settings of the file"))?;
     // `checkpoint` copies the log back; a commit does it only when that thread is behind.
     set("wal_autocheckpoint", &0)?;
     if let Some(pages) = max_pages {
@@ -80,7 +80,7 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Error> {
     let conn = Connection::open_with_flags(path, flags).map_err(|error| {
         Error::Unusable(format!("{} cannot be opened ({error}); check the path and its permissions", path.display()))
     })?;
-    conn.busy_timeout(BUSY).map_err(reading("the settings of the file"))?;
+    conn.busy_timeout(BUSY).map_err(failed_at("the settings of the file"))?;
     steady(&conn)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
@@ -91,11 +91,11 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Error> {
 fn steady(conn: &Connection) -> Result<(), Error> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
         .map(drop)
-        .map_err(reading("the settings of the file"))
+        .map_err(failed_at("the settings of the file"))
 }
 
 fn number(conn: &Connection, pragma: &str) -> Result<i64, Error> {
-    conn.pragma_query_value(None, pragma, |row| row.get(0)).map_err(reading("the head of the file"))
+    conn.pragma_query_value(None, pragma, |row| row.get(0)).map_err(failed_at("the head of the file"))
 }
 
 /// An empty file is ours to fill; one with another application's mark, or with tables and no mark, is not.
@@ -128,15 +128,15 @@ pub(super) fn migrate(path: &Path, conn: &mut Connection) -> Result<(), Error> {
     while !is_current(path, conn)? {
         let step = conn
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(writing("the schema of the file"))?;
+            .map_err(failed_at("the schema of the file"))?;
         // Read again under the lock: another process may have migrated meanwhile.
         let version = number(&step, "user_version")?;
         if let Some(text) = usize::try_from(version).ok().and_then(|at| MIGRATIONS.get(at)) {
-            step.execute_batch(text).map_err(writing("the schema of the file"))?;
-            step.pragma_update(None, "application_id", APPLICATION_ID).map_err(writing("the schema of the file"))?;
-            step.pragma_update(None, "user_version", version + 1).map_err(writing("the schema of the file"))?;
+            step.execute_batch(text).map_err(failed_at("the schema of the file"))?;
+            step.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed_at("the schema of the file"))?;
+            step.pragma_update(None, "user_version", version + 1).map_err(failed_at("the schema of the file"))?;
         }
-        step.commit().map_err(writing("the schema of the file"))?;
+        step.commit().map_err(failed_at("the schema of the file"))?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::{Notify, oneshot};
 
-use super::failure::{again, reading, writing};
+use super::failure::{again, failed_at};
 use super::{lock, schema};
 use crate::store::Error;
 use crate::store::rows::plain;
@@ -75,7 +75,7 @@ impl Spool {
         let conn = connect(&path)?;
         let figures = Arc::new(Figures::default());
         let (rows, bytes): (i64, i64) =
-            conn.query_row(SUM, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(reading("the spool"))?;
+            conn.query_row(SUM, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed_at("the spool"))?;
         figures.rows.store(rows.unsigned_abs(), Ordering::Release);
         figures.bytes.store(bytes.unsigned_abs(), Ordering::Release);
         if rows > 0 {
@@ -93,7 +93,7 @@ impl Spool {
     /// Adds a delivery behind all others; durable when it returns `Ok`.
     ///
     /// # Errors
-    /// `CannotPersist`: the spool is full, or the disk is.
+    /// `Away`: the spool is full, or the disk is.
     pub async fn put(&self, bytes: Vec<u8>) -> Result<(), Error> {
         self.ask(|reply| Job::Put(bytes, reply)).await
     }
@@ -129,8 +129,8 @@ impl Spool {
         });
         match written.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Error::CannotPersist(error.to_string())),
-            Err(error) => return Err(Error::CannotPersist(error.to_string())),
+            Ok(Err(error)) => return Err(Error::Away(error.to_string())),
+            Err(error) => return Err(Error::Away(error.to_string())),
         }
         self.ask(|reply| Job::Remove { seq, and_before: false, reply }).await?;
         Ok(path)
@@ -192,7 +192,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     if mark != APPLICATION_ID && !(mark == 0 && empty) {
         return Err(foreign());
     }
-    let broken = || writing("the settings of the spool");
+    let broken = || failed_at("the settings of the spool");
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(broken())?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(broken())?;
     conn.pragma_update(None, "synchronous", "FULL").map_err(broken())?;
@@ -252,7 +252,7 @@ impl Keeper {
     fn with<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => connect(&self.path).map_err(|error| Error::CannotPersist(error.to_string()))?,
+            None => connect(&self.path).map_err(|error| Error::Away(error.to_string()))?,
         };
         let done = work(&conn);
         if done.is_ok() || conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok() {
@@ -281,7 +281,7 @@ impl Keeper {
             let weight = u64::try_from(delivery.len()).unwrap_or(u64::MAX);
             if bytes.saturating_add(weight) > self.max {
                 self.figures.full.store(true, Ordering::Release);
-                let _ = reply.send(Err(Error::CannotPersist(format!("the spool holds {bytes} bytes and is full"))));
+                let _ = reply.send(Err(Error::Away(format!("the spool holds {bytes} bytes and is full"))));
                 continue;
             }
             (rows, bytes) = (rows + 1, bytes + weight);
@@ -291,7 +291,7 @@ impl Keeper {
             return;
         }
         let verdict = self.with(|conn| {
-            let broken = || writing("the spool");
+            let broken = || failed_at("the spool");
             conn.execute_batch("BEGIN IMMEDIATE").map_err(broken())?;
             let mut insert = conn.prepare_cached(PUT).map_err(broken())?;
             for (delivery, _) in &fitting {
@@ -312,7 +312,7 @@ impl Keeper {
 }
 
 fn first(conn: &Connection, limit: u32, most: u64) -> Result<Vec<(i64, Vec<u8>)>, Error> {
-    let broken = || reading("the spool");
+    let broken = || failed_at("the spool");
     let mut statement = conn.prepare_cached(FIRST).map_err(broken())?;
     let mut rows = statement.query([limit]).map_err(broken())?;
     let (mut found, mut bytes) = (Vec::new(), 0);
@@ -329,7 +329,7 @@ fn first(conn: &Connection, limit: u32, most: u64) -> Result<Vec<(i64, Vec<u8>)>
 
 /// What is left: rows and bytes.
 fn remove(conn: &Connection, seq: i64, and_before: bool) -> Result<(u64, u64), Error> {
-    let broken = || writing("the spool");
+    let broken = || failed_at("the spool");
     let text = if and_before { REMOVE_TO } else { REMOVE };
     conn.prepare_cached(text).and_then(|mut delete| delete.execute(params![seq])).map_err(broken())?;
     let left: (i64, i64) = conn

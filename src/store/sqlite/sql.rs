@@ -72,6 +72,8 @@ statements! {
         WHERE case_id = ?1 ORDER BY received_at, id";
     NEWEST_SIGNALS_OF_CASE = "SELECT id, tenant, object_id, first_of_content, outcome, doc FROM signals \
         WHERE case_id = ?1 ORDER BY received_at DESC, id DESC LIMIT ?2";
+    MENTIONED_IN_CASE = "SELECT 1 FROM (SELECT doc FROM signals WHERE case_id = ?1 ORDER BY received_at DESC, id DESC \
+        LIMIT ?2) WHERE instr(lower(doc), ?3) > 0";
 
     // Signals laid before another worker; browsers.
     FORWARD = "INSERT INTO forwarded (signal, tenant, object_id, received_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \

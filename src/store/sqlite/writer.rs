@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::apply::{Done, job, run};
 use super::checkpoint::Checkpointer;
-use super::failure::{again, writing};
+use super::failure::{again, failed_at};
 use super::lanes::{Job, Lanes};
 use super::{schema, sql};
 use crate::store::Error;
@@ -68,7 +68,7 @@ impl Writer {
             Ok(conn) => conn,
             Err(error) => {
                 group.push((first.reply, Ok(Done::Applied)));
-                return Err(Error::CannotPersist(error.to_string()));
+                return Err(Error::Away(error.to_string()));
             }
         };
         let verdict = transaction(&conn, &self.lanes, first, group);
@@ -89,7 +89,7 @@ fn transaction(
 ) -> Result<(), Error> {
     if let Err(error) = run(conn, sql::BEGIN) {
         group.push((first.reply, Ok(Done::Applied)));
-        return Err(writing("the start of a transaction")(error));
+        return Err(failed_at("the start of a transaction")(error));
     }
     let (mut bytes, mut beside) = (0, 0);
     let mut carries_containment = false;
@@ -99,7 +99,7 @@ fn transaction(
         let cause = answer.as_ref().err().map(again);
         group.push((reply, answer));
         if !intact {
-            return Err(cause.unwrap_or_else(|| Error::CannotPersist("the transaction was lost".to_owned())));
+            return Err(cause.unwrap_or_else(|| Error::Away("the transaction was lost".to_owned())));
         }
         bytes += weight;
         carries_containment |= contains;
@@ -107,7 +107,7 @@ fn transaction(
         let full = beside >= if carries_containment { BESIDE_CONTAINMENT } else { GROUP } || bytes >= BYTES;
         next = if group.len() >= GROUP { None } else { lanes.next(full) };
     }
-    run(conn, sql::COMMIT).map_err(writing("a commit"))
+    run(conn, sql::COMMIT).map_err(failed_at("a commit"))
 }
 
 /// Tells everybody who still waits when the thread ends, however it ends.

@@ -10,6 +10,7 @@ use oust::domain::reviewer::Linked;
 use oust::domain::task::{Kind, Role};
 use oust::domain::{BuriedId, CaseId, ObjectId, RunId, TaskId};
 use oust::playbook::normalise;
+use oust::store::reviewers::Change;
 use oust::store::{Audit, Batch, Buried, BuriedState, Lane, Op, RunRow};
 use oust::twin::Special;
 use serde_json::{Value, json};
@@ -197,6 +198,20 @@ async fn the_overview_tells_what_this_process_counted_and_no_zeros_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_overview_tells_of_a_policy_that_waits_for_a_group_without_approvers() {
+    let scene = scene().await;
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let told = "<strong>Policy on_call is not ready:</strong> nobody who may approve is in group:on-call.";
+    let page = vera.get("/console/overview").await.text;
+    assert!(page.contains(told), "whoever is in the group may only look: {page}");
+    let rita = scene.house.add("rita", &[Role::Approver], &[]).await;
+    assert!(!vera.get("/console/overview").await.text.contains("is not ready"));
+    let at = scene.house.clock.now();
+    scene.commit(vec![Change::Disable { reviewer: rita.id, at }.into()]).await;
+    assert!(vera.get("/console/overview").await.text.contains(told), "somebody who left holds nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_search_holds_across_pages_and_says_how_far_it_looked() {
     let scene = scene().await;
     let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
@@ -234,6 +249,10 @@ async fn a_search_holds_across_pages_and_says_how_far_it_looked() {
     assert_eq!(links(&found, "/console/cases/").len(), 1, "text is found in what signals tell: {found}");
     let none = vera.get("/console?q=nobody%40contoso.example").await.text;
     assert!(none.contains("No case fits"), "{none}");
+    let anyhow = vera.get("/console?q=ADA%40Contoso").await.text;
+    assert_eq!(links(&anyhow, "/console/cases/").len(), 1, "letters of any case: {anyhow}");
+    let odd = vera.get("/console?q=%22signal%22%3A").await.text;
+    assert!(odd.contains("No case fits"), "what signals are written in is no text of theirs: {odd}");
     let by_id = vera.get(&format!("/console?q={}", row.id)).await.text;
     assert_eq!(links(&by_id, "/console/cases/").len(), 1);
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -20,6 +21,7 @@ use oust::store::sqlite::{Options, Sqlite};
 use oust::store::{Batch, Lane, Op, Page};
 use oust::telemetry::Telemetry;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 use url::Url;
@@ -260,6 +262,22 @@ impl Browser<'_> {
     pub async fn is_signed_in(&mut self) -> bool {
         let request = self.request(Method::GET, "/console/session").body(Body::empty()).expect("a request");
         self.send(request).await.status == 200
+    }
+
+    /// Waits until the store knows that this session was used now.
+    pub async fn is_noted(&mut self) {
+        let key = Sha256::digest(self.session().expect("a session")).iter().map(|byte| format!("{byte:02x}"));
+        let (key, now) = (key.collect::<String>(), self.house.clock.now());
+        let noted = async {
+            loop {
+                let (session, _) = self.house.store.session(&key).await.expect("a read").expect("a session");
+                if session.used_at == now {
+                    return;
+                }
+                assert!(self.is_signed_in().await);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), noted).await.expect("it is noted");
     }
 
     pub async fn enrol(&mut self, token: &str, key: &mut Key, says: &Says) -> Reply {

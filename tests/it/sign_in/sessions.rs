@@ -1,16 +1,17 @@
 //! Sessions: how they end, what they may, what their pages say to the browser.
 
 use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Method;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use oust::domain::task::Role;
 use oust::http::sign_in::Rates;
 use serde_json::json;
 
 use super::authenticator::{Key, Says};
-use super::house::{House, SESSION};
+use super::house::{Hands, House, SESSION};
 
 #[tokio::test]
 async fn a_session_ends_after_half_an_hour_without_use_and_after_twelve_hours_with_it() {
@@ -18,8 +19,10 @@ async fn a_session_ends_after_half_an_hour_without_use_and_after_twelve_hours_wi
     let (mut browser, mut key) = house.signed_in("ada", Role::Viewer).await;
     house.clock.push(SignedDuration::from_mins(29));
     assert!(browser.is_signed_in().await);
+    browser.is_noted().await;
     house.clock.push(SignedDuration::from_mins(29));
     assert!(browser.is_signed_in().await, "use keeps it alive");
+    browser.is_noted().await;
     house.clock.push(SignedDuration::from_mins(30));
     let reply = browser.get("/console/session").await;
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/console/sign-in?next=%2Fconsole%2Fsession"));
@@ -29,16 +32,50 @@ async fn a_session_ends_after_half_an_hour_without_use_and_after_twelve_hours_wi
     for _ in 0..35 {
         house.clock.push(SignedDuration::from_mins(20));
         assert!(browser.is_signed_in().await);
+        browser.is_noted().await;
     }
     house.clock.push(SignedDuration::from_mins(20));
     assert!(!browser.is_signed_in().await, "12 hours are over, used or not");
-    let ended = house
-        .audited()
-        .await
-        .into_iter()
-        .filter(|(verb, _)| verb == "session.ended")
-        .map(|(_, detail)| detail["reason"].clone());
-    assert_eq!(ended.collect::<Vec<_>>(), [json!("idle"), json!("too_old")]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_signs_nobody_out_elsewhere() {
+    let house = House::open();
+    let (mut browser, _) = house.signed_in("ada", Role::Viewer).await;
+    for wrong in [SignedDuration::from_mins(40), SignedDuration::from_hours(13)] {
+        let clock = Hands::at(house.clock.now());
+        clock.push(wrong);
+        let other = House::on(house.store.clone(), clock, |_| {});
+        let mut there = other.browser();
+        there.jar = browser.jar.clone();
+        assert!(!there.is_signed_in().await, "{wrong:?}: over, as far as that clock can tell");
+        assert!(browser.is_signed_in().await, "{wrong:?}");
+    }
+    assert!(!house.has_audited("session.ended").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_in_reads_on_where_nothing_can_be_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("oust.db");
+    let house = House::over(&path, Hands::at(Timestamp::now()), |_| {});
+    let (mut browser, _) = house.signed_in("ada", Role::Viewer).await;
+    let lock = rusqlite::Connection::open(&path).expect("opens");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("locks");
+    house.clock.push(SignedDuration::from_mins(5));
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert!(browser.is_signed_in().await);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "it waited for the lock: {:?}", begun.elapsed());
+    house.clock.push(SignedDuration::from_mins(25));
+    assert!(!browser.is_signed_in().await, "uses that were not noted keep nobody alive");
+    house.clock.push(SignedDuration::from_mins(-10));
+    lock.execute_batch("ROLLBACK").expect("lets go");
+    assert!(browser.is_signed_in().await);
+    browser.is_noted().await;
+    house.clock.push(SignedDuration::from_mins(25));
+    assert!(browser.is_signed_in().await, "noted as soon as it can be");
 }
 
 #[tokio::test]

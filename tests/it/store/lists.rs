@@ -28,6 +28,28 @@ pub async fn the_newest_signals_of_many_cases_come_in_one_read(store: Arc<dyn St
     assert!(store.signals_of_cases(&[], 2).await.expect("reads").is_empty());
 }
 
+pub async fn cases_are_found_by_a_text_in_their_newest_signals(store: Arc<dyn Store>) {
+    let put = |number: u128, case: u128, agent: &str| {
+        let mut row: SignalRow = signal_row(number, Some(case_id(case)));
+        row.signal.received_at = at(i64::try_from(number).expect("small"));
+        row.signal.finding.evidence.user_agents = vec![agent.to_owned()];
+        Op::PutSignal(Box::new(row))
+    };
+    let kali = "Curl/8.5 (Kali)";
+    commit(&store, vec![put(1, 1, kali), put(2, 1, "a"), put(3, 2, "b"), put(4, 4, kali)]).await;
+    commit(&store, vec![put(5, 3, kali), put(6, 3, "c"), put(7, 3, "d")]).await;
+    let asked = [case_id(1), case_id(2), case_id(3), case_id(9)];
+    let found = async |text: &str| {
+        let found = store.cases_mentioning(&asked, 2, text).await.expect("reads");
+        found.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(found("curl/8.5 (kali)").await, [case_id(1)], "in any case of letters, and in the newest only");
+    assert_eq!(found("%").await, [], "no letter stands for others");
+    assert_eq!(found("c_rl").await, []);
+    assert_eq!(found("\0").await, []);
+    assert!(store.cases_mentioning(&[], 2, "curl").await.expect("reads").is_empty());
+}
+
 pub async fn open_tasks_come_by_urgency_page_by_page(store: Arc<dyn Store>) {
     let make = |number: u128, kind, mins: Option<i64>| -> Task {
         let mut task = Task { kind, ..task(number, None) };

@@ -146,6 +146,15 @@ impl ErrorView {
             .of_request(request_id)
     }
 
+    /// 503: all hands are busy.
+    pub fn busy(why: &str, retry_after: Option<u64>) -> Self {
+        let wait = retry_after.map_or_else(|| "Wait a moment".to_owned(), |seconds| format!("Wait {seconds} s"));
+        let mut view = Self::new(503, "Too much at once", &words::capital(&format!("{}.", text::line(why))))
+            .todo(&[&format!("{wait}, then try again.")]);
+        view.retry_after = retry_after;
+        view
+    }
+
     /// 503: the store is away.
     pub fn store_away(request_id: &str) -> Self {
         Self::new(503, "The store is away", "Nothing can be read or decided until it is back.")

@@ -195,21 +195,13 @@ pub(in super::super) async fn delivery_body(pool: &Pool, id: DeliveryId) -> Resu
     .await
 }
 
-/// What has no number yet gets one; where this process must not write, another one will do it.
-pub(super) async fn numbered(pool: &Pool) -> Result<(), Error> {
-    match number_audit(pool).await {
-        Err(Error::CannotPersist(_)) => Ok(()),
-        other => other,
-    }
-}
-
 /// Newest first; the cursor is the record's number. What has none yet gets one now, in the order it became visible.
 pub(in super::super) async fn audit(pool: &Pool, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
     let limit = limit(page);
     let before =
         page.after.as_deref().map_or(Ok(i64::MAX), |after| after.parse::<i64>().map_err(|_| Error::BadCursor))?;
     if page.after.is_none() {
-        numbered(pool).await?;
+        number_audit(pool).await?;
     }
     let found = rows(pool, "audit record", sql::AUDITED, &[&before, &and_one(limit)]).await?;
     let records = collect(&found, |row| {
@@ -227,7 +219,7 @@ pub(in super::super) async fn audit_in_order(
     limit: u32,
 ) -> Result<Vec<Recorded>, Error> {
     let after: i64 = after.map_or(Ok(0), str::parse).map_err(|_| Error::BadCursor)?;
-    numbered(pool).await?;
+    number_audit(pool).await?;
     let found = rows(pool, "audit record", sql::AUDIT_IN_ORDER, &[&after, &i64::from(limit)]).await?;
     collect(&found, |row| {
         let seq: i64 = column(row, 0, "audit record")?;

@@ -1,13 +1,14 @@
 //! Lists as pages need them, from the shared store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::super::commit::number_audit;
 use super::super::flight::{Param, rows};
 use super::super::{Postgres, sql};
-use super::desk::{numbered, signal_row, task_row};
+use super::desk::{signal_row, task_row};
 use super::{collect, column, doc, parsed};
 use crate::domain::CaseId;
 use crate::domain::task::Task;
@@ -22,16 +23,23 @@ impl Lists for Postgres {
         let params: &[Param<'_>] = &[&ids, &i64::from(each)];
         let mut found = BTreeMap::<CaseId, Vec<Value>>::new();
         // Newest first within a case.
-        for row in rows(&self.pools.general, "signal", sql::NEWEST_SIGNALS_OF_CASES, params).await?.iter().rev() {
+        for row in rows(&self.reads, "signal", sql::NEWEST_SIGNALS_OF_CASES, params).await?.iter().rev() {
             found.entry(parsed(row, 6, "signal")?).or_default().push(signal_row(row)?);
         }
         Ok(found)
     }
 
+    async fn cases_mentioning(&self, cases: &[CaseId], each: u32, text: &str) -> Result<BTreeSet<CaseId>, Error> {
+        let ids: Vec<String> = cases.iter().map(ToString::to_string).collect();
+        let params: &[Param<'_>] = &[&ids, &i64::from(each), &text];
+        let found = rows(&self.reads, "signal", sql::CASES_MENTIONING, params).await?;
+        found.iter().map(|row| parsed(row, 0, "case")).collect()
+    }
+
     async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error> {
         let Window { before: beyond, before_id: id, limit } = Window::upwards(page)?;
         let params: &[Param<'_>] = &[&beyond, &id, &and_one(limit)];
-        let found = rows(&self.pools.general, "task", sql::TASKS_BY_URGENCY, params).await?;
+        let found = rows(&self.reads, "task", sql::TASKS_BY_URGENCY, params).await?;
         Ok(paged(collect(&found, task_row)?, limit, after_task))
     }
 
@@ -39,7 +47,7 @@ impl Lists for Postgres {
         let ids: Vec<String> = cases.iter().map(ToString::to_string).collect();
         let params: &[Param<'_>] = &[&ids, &and_one(TASKS - 1)];
         let mut found = BTreeMap::<CaseId, Vec<Task>>::new();
-        for row in rows(&self.pools.general, "task", sql::OPEN_TASKS_OF_CASES, params).await? {
+        for row in rows(&self.reads, "task", sql::OPEN_TASKS_OF_CASES, params).await? {
             let task = task_row(&row)?;
             if let Some(case) = task.case {
                 found.entry(case).or_default().push(task);
@@ -49,11 +57,11 @@ impl Lists for Postgres {
     }
 
     async fn audit_of(&self, case: CaseId, page: &Page) -> Result<Listed<(u64, Audit)>, Error> {
-        let (limit, pool) = (limit(page), &self.pools.general);
+        let (limit, pool) = (limit(page), &self.reads);
         let before =
             page.after.as_deref().map_or(Ok(i64::MAX), |after| after.parse::<i64>().map_err(|_| Error::BadCursor))?;
         if page.after.is_none() {
-            numbered(pool).await?;
+            number_audit(pool).await?;
         }
         let params: &[Param<'_>] = &[&case.to_string(), &before, &and_one(limit)];
         let found = rows(pool, "audit record", sql::AUDITED_OF_CASE, params).await?;
@@ -66,12 +74,12 @@ impl Lists for Postgres {
 
     async fn runs_of_playbook(&self, playbook: &str, limit: u32) -> Result<Vec<RunRow>, Error> {
         let params: &[Param<'_>] = &[&playbook, &i64::from(limit)];
-        let found = rows(&self.pools.general, "run", sql::RUNS_OF_PLAYBOOK, params).await?;
+        let found = rows(&self.reads, "run", sql::RUNS_OF_PLAYBOOK, params).await?;
         collect(&found, |row| doc(row, 1, "run", 0))
     }
 
     async fn open_runs(&self, limit: u32) -> Result<Vec<RunRow>, Error> {
-        let found = rows(&self.pools.general, "run", sql::NEWEST_OPEN_RUNS, &[&i64::from(limit)]).await?;
+        let found = rows(&self.reads, "run", sql::NEWEST_OPEN_RUNS, &[&i64::from(limit)]).await?;
         collect(&found, |row| doc(row, 1, "run", 0))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use deadpool_postgres::Pool;
 use tokio_postgres::SimpleQueryMessage;
 
-use super::super::failure::{Failed, Side};
+use super::super::failure::Failed;
 use super::super::flight::{judged, tried};
 use super::super::sql;
 use super::column;
@@ -15,8 +15,8 @@ const WHAT: &str = "picture";
 
 /// Tables by name, rows sorted by their text.
 pub(in super::super) async fn picture(pool: &Pool) -> Result<String, Error> {
-    tried(pool, (Side::Read, WHAT), |lent| async move {
-        let judged = judged(Side::Read, WHAT);
+    tried(pool, WHAT, |lent| async move {
+        let judged = judged(WHAT);
         lent.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(&judged)?;
         let tables = lent.query(sql::TABLES, &[]).await.map_err(&judged)?;
         let mut text = String::new();

@@ -1,6 +1,6 @@
 //! Lists as pages need them, from the embedded store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -23,6 +23,19 @@ fn signals_of_cases(conn: &Connection, cases: &[CaseId], each: u32) -> Result<BT
             signals.reverse();
             if !signals.is_empty() {
                 found.insert(*case, signals);
+            }
+        }
+        Ok(found)
+    })
+}
+
+fn cases_mentioning(conn: &Connection, cases: &[CaseId], each: u32, text: &str) -> Result<BTreeSet<CaseId>, Error> {
+    snapshot(conn, |conn| {
+        let mut found = BTreeSet::new();
+        for case in cases {
+            let params = params![case.to_string(), each, text];
+            if one(conn, "signal", sql::MENTIONED_IN_CASE, params, |_| Ok(()))?.is_some() {
+                found.insert(*case);
             }
         }
         Ok(found)
@@ -68,6 +81,11 @@ impl Lists for Sqlite {
     async fn signals_of_cases(&self, cases: &[CaseId], each: u32) -> Result<BTreeMap<CaseId, Vec<Value>>, Error> {
         let cases = cases.to_vec();
         self.look(move |conn| signals_of_cases(conn, &cases, each)).await
+    }
+
+    async fn cases_mentioning(&self, cases: &[CaseId], each: u32, text: &str) -> Result<BTreeSet<CaseId>, Error> {
+        let (cases, text) = (cases.to_vec(), text.to_owned());
+        self.look(move |conn| cases_mentioning(conn, &cases, each, &text)).await
     }
 
     async fn tasks_by_urgency(&self, page: &Page) -> Result<Listed<Task>, Error> {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row};
 use serde::de::DeserializeOwned;
 
-use super::failure::reading;
+use super::failure::failed_at;
 use crate::store::Error;
 use crate::store::page::{Window, and_one, cursor, limit, paged};
 
@@ -23,10 +23,10 @@ pub(super) fn all<T>(
     params: impl Params,
     mut map: impl FnMut(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
-    let mut statement = conn.prepare_cached(sql).map_err(reading(what))?;
-    let mut rows = statement.query(params).map_err(reading(what))?;
+    let mut statement = conn.prepare_cached(sql).map_err(failed_at(what))?;
+    let mut rows = statement.query(params).map_err(failed_at(what))?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(reading(what))? {
+    while let Some(row) = rows.next().map_err(failed_at(what))? {
         found.push(map(row)?);
     }
     Ok(found)
@@ -40,24 +40,24 @@ pub(super) fn one<T>(
     params: impl Params,
     map: impl FnOnce(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
-    let mut statement = conn.prepare_cached(sql).map_err(reading(what))?;
-    let mut rows = statement.query(params).map_err(reading(what))?;
-    rows.next().map_err(reading(what))?.map(map).transpose()
+    let mut statement = conn.prepare_cached(sql).map_err(failed_at(what))?;
+    let mut rows = statement.query(params).map_err(failed_at(what))?;
+    rows.next().map_err(failed_at(what))?.map(map).transpose()
 }
 
 /// Several reads of one moment.
 fn snapshot<T>(conn: &Connection, read: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-    let moment = conn.unchecked_transaction().map_err(reading("a snapshot"))?;
+    let moment = conn.unchecked_transaction().map_err(failed_at("a snapshot"))?;
     read(&moment)
 }
 
 pub(super) fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, at: usize, what: &'static str) -> Result<T, Error> {
-    row.get(at).map_err(reading(what))
+    row.get(at).map_err(failed_at(what))
 }
 
 /// A text column, borrowed.
 fn text<'row>(row: &'row Row<'_>, at: usize, what: &'static str) -> Result<&'row str, Error> {
-    let value = row.get_ref(at).map_err(reading(what))?;
+    let value = row.get_ref(at).map_err(failed_at(what))?;
     value.as_str().map_err(|error| corrupt(what.to_owned(), error))
 }
 

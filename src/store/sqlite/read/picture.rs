@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::super::failure::reading;
+use super::super::failure::failed_at;
 use super::super::sql;
 use super::{all, column, snapshot};
 use crate::store::Error;
@@ -31,14 +31,14 @@ pub(in super::super) fn picture(conn: &Connection) -> Result<String, Error> {
 
 fn rows(conn: &Connection, table: &str) -> Result<Vec<String>, Error> {
     // The name comes from the schema, not from outside.
-    let mut statement = conn.prepare(&format!("SELECT * FROM \"{table}\"")).map_err(reading(WHAT))?;
+    let mut statement = conn.prepare(&format!("SELECT * FROM \"{table}\"")).map_err(failed_at(WHAT))?;
     let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-    let mut rows = statement.query([]).map_err(reading(WHAT))?;
+    let mut rows = statement.query([]).map_err(failed_at(WHAT))?;
     let mut lines = Vec::new();
-    while let Some(row) = rows.next().map_err(reading(WHAT))? {
+    while let Some(row) = rows.next().map_err(failed_at(WHAT))? {
         let mut line = String::new();
         for (at, name) in names.iter().enumerate() {
-            let shown = match row.get_ref(at).map_err(reading(WHAT))? {
+            let shown = match row.get_ref(at).map_err(failed_at(WHAT))? {
                 ValueRef::Null => continue,
                 ValueRef::Integer(number) => number.to_string(),
                 ValueRef::Real(number) => number.to_string(),

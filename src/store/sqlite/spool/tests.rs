@@ -34,7 +34,7 @@ async fn a_full_spool_says_so_and_takes_again_when_there_is_room() {
     let spool = Spool::open(&path, 25).expect("opens");
     spool.put(vec![1; 20]).await.expect("fits");
     let error = spool.put(vec![2; 20]).await.expect_err("does not fit");
-    assert!(matches!(&error, Error::CannotPersist(text) if text.contains("full")), "{error}");
+    assert!(matches!(&error, Error::Away(text) if text.contains("full")), "{error}");
     assert!(spool.is_full());
     let first = spool.first(1, 1).await.expect("reads")[0].0;
     spool.remove_to(first).await.expect("forgets");
