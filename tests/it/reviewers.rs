@@ -167,6 +167,12 @@ async fn an_account_elsewhere_is_one_persons(store: Arc<dyn Reviewers>) {
     assert_eq!(found, Some(account));
     assert_eq!(store.reviewer_by_account("https://other.example", "7").await.expect("a read"), None);
 }
+    commit(&store, vec![Change::Disable { reviewer: account.id.clone(), at: at(5) }]).await.expect("ended");
+    let found = store.reviewer_by_account("https://idp.example", "7").await.expect("a read").expect("still known");
+    assert!(found.id == account.id && !found.is_live(), "they cannot come back by it: {found:?}");
+    commit(&store, vec![link(&bob)]).await.expect("passed on");
+    let found = store.reviewer_by_account("https://idp.example", "7").await.expect("a read");
+    assert_eq!(found, Some(bob));
 
 async fn an_invitation_is_used_once_and_in_time(store: Arc<dyn Reviewers>) {
     let account = ada(&store).await;

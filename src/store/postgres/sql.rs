@@ -156,8 +156,11 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
         Name::LiveReviewer => "SELECT 1 FROM reviewers WHERE id = $1 AND disabled_at IS NULL FOR SHARE",
         Name::DisableReviewer => "UPDATE reviewers SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL",
         Name::LinkAccount => {
-            "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+            "INSERT INTO reviewer_accounts AS a (issuer, subject, reviewer) VALUES ($1, $2, $3) \
+            ON CONFLICT (issuer, subject) DO UPDATE SET reviewer = excluded.reviewer \
+            WHERE a.reviewer IN (SELECT id FROM reviewers WHERE disabled_at IS NOT NULL)"
         }
+        // From a disabled reviewer it passes to the next.
         Name::PutInvite => {
             "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"

@@ -31,7 +31,7 @@ pub enum Change {
         at: Timestamp,
     },
     /// An account elsewhere (`entra:<tenant>` and object id, or issuer and subject) is this reviewer's; fails as
-    /// `Taken` if it is anybody's.
+    /// `Taken` if it is anybody's who is live. A disabled one keeps it until then, so that they cannot come back by it.
     Link {
         issuer: String,
         subject: String,

@@ -198,7 +198,10 @@ statements! {
     REVIEWER = "SELECT id, disabled_at, doc FROM reviewers WHERE id = ?1";
     REVIEWER_BY_HANDLE = "SELECT id, disabled_at, doc FROM reviewers WHERE handle = ?1";
     REVIEWERS = "SELECT id, disabled_at, doc FROM reviewers ORDER BY id";
-    LINK_ACCOUNT = "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    /// From a disabled reviewer it passes to the next.
+    LINK_ACCOUNT = "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (issuer, subject) DO UPDATE SET reviewer = excluded.reviewer \
+        WHERE reviewer IN (SELECT id FROM reviewers WHERE disabled_at IS NOT NULL)";
     REVIEWER_BY_ACCOUNT = "SELECT r.id, r.disabled_at, r.doc FROM reviewer_accounts a JOIN reviewers r \
         ON r.id = a.reviewer WHERE a.issuer = ?1 AND a.subject = ?2";
     PUT_INVITE = "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
