@@ -427,6 +427,7 @@ fn case_row(person: &Person, case: &Case, closed_at: Option<Timestamp>, state: &
         signals: case.signals,
         received_at: case.received_at,
         revoke_accepted_at: case.revoke_accepted_at,
+        last_revoke_at: case.last_revoke_at,
         revoke_verified_at: case.revoke_verified_at,
         detail: json!({
             "latest_activity": case.latest_activity, "guest": case.guest, "reset_at": case.reset_at,

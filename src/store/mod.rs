@@ -347,6 +347,9 @@ pub struct CaseRow {
 pub struct RunRow {
     pub id: RunId,
     pub case: CaseId,
+    /// The latest one, where it was written down.
+    #[serde(default)]
+    pub last_revoke_at: Option<Timestamp>,
     pub identity: Identity,
     pub plan: String,
     pub playbook: String,

@@ -216,6 +216,7 @@ fn case_row(number: u128, of: u128) -> CaseRow {
         revoke_accepted_at: None,
         revoke_verified_at: None,
         detail: json!({}),
+        last_revoke_at: None,
     }
 }
 

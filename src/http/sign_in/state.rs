@@ -276,7 +276,7 @@ impl SignIn {
             let cases = self.store().cases(&filter, &page).await.map_err(|error| failed(&error, id))?;
             for case in cases.items {
                 standing.at_risk |= case.closed_at.is_none();
-                standing.revoked_at = standing.revoked_at.max(case.revoke_accepted_at);
+                standing.revoked_at = standing.revoked_at.max(case.last_revoke_at).max(case.revoke_accepted_at);
             }
         }
         Ok(standing)
