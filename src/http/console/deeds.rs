@@ -91,7 +91,7 @@ pub(super) async fn presence(deed: Deed) -> Result<Response, Problem> {
     if task.state.is_terminal() {
         return Err(Problem::conflict("this task is closed"));
     }
-    deed.console.engine().seen(task.id);
+    deed.console.engine().seen(task.id, deed.who.key());
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -21,7 +21,6 @@ use crate::store::reviewers::Change;
 pub struct SignedIn {
     pub account: Account,
     pub session: Session,
-    /// The session's key in the store.
     pub(super) key: String,
     csrf: String,
 }
@@ -68,6 +67,11 @@ impl SignedIn {
             sign_in.commit(ops, id).await?;
         }
         Ok(Ok(Self { account, session, csrf: csrf_of(secret), key }))
+    }
+
+    /// The session's key in the store.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// The token that this session's forms and scripts send.

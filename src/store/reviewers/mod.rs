@@ -68,6 +68,13 @@ pub enum Change {
         hash: String,
         at: Timestamp,
     },
+    /// Fails as `Spent` unless the session is there and nobody ended it.
+    SessionLives(String),
+    /// Replaces what a session is; fails as `Spent` if it has ended.
+    EditSession {
+        hash: String,
+        session: Box<Session>,
+    },
     /// Fails as `Spent` if it has ended.
     EndSession {
         hash: String,

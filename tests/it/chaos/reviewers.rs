@@ -16,6 +16,7 @@ use oust::queue::Embedded;
 use oust::store::{Filter, Page, Store};
 use oust::telemetry::Telemetry;
 
+use crate::support::browsers::present;
 use crate::support::{policy, recipient_key, reviewer, until};
 
 /// Approves the first resets it sees, and keeps their browsers open.
@@ -61,7 +62,7 @@ impl Reviewers {
             let mut approved: BTreeSet<TaskId> = BTreeSet::new();
             while !stopped.load(Ordering::SeqCst) {
                 for task in &approved {
-                    engine.seen(*task);
+                    present(&*store, &engine, *task).await;
                 }
                 if approved.len() < approvals {
                     approve(&engine, &store, &mut approved, approvals).await;
@@ -95,7 +96,7 @@ async fn approve(engine: &Engine, store: &Arc<dyn Store>, approved: &mut BTreeSe
         if approved.len() >= most {
             return;
         }
-        engine.seen(task.id);
+        present(&**store, engine, task.id).await;
         let ballot = Ballot {
             by: reviewer("rita", Timestamp::now()),
             verdict: Verdict::Approve,
