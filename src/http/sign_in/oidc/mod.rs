@@ -234,7 +234,7 @@ pub(super) async fn finish(Shared(sign_in): Shared<SignIn>, Id(id): Id, request:
                 Some(secret) => SignedIn::load(&sign_in, secret, true, &id).await?.map_err(Problem::not_signed_in)?,
                 None => return Err(Problem::not_signed_in("sign in first")),
             };
-            again(&sign_in, &challenge, &verified, &signed_in, &next, &id).await
+            again(&sign_in, &challenge, &verified, signed_in, &next, &id).await
         }
         Purpose::Enrol { .. } | Purpose::AddPasskey => {
             Err(Problem::spent("this attempt was begun for something else; begin again"))
