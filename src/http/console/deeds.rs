@@ -32,8 +32,9 @@ impl Deed {
         Ok((task, Box::new(self.console.proved(&self.who, &self.id).await?)))
     }
 
-    /// Records it; the account must still be live in the transaction.
+    /// Records it, refusals too; the account must still be live in the transaction.
     async fn decide(&self, task: TaskId, event: Event, keep: Vec<Op>) -> Result<Recorded, Problem> {
+        self.console.sign_in().admit_account(&self.who.account.id)?;
         let evidence = Evidence { consume: vec![self.live()], keep };
         let decided = self.console.engine().decide_proven(task, &self.actor(), event, evidence).await;
         decided.map_err(|error| match error {

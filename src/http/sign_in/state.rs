@@ -48,7 +48,7 @@ impl Decider for Engine {
 pub struct Rates {
     /// Requests to the sign-in from one address.
     pub per_address: NonZeroU32,
-    /// Ceremonies of one reviewer.
+    /// Ceremonies and deeds of one reviewer.
     pub per_account: NonZeroU32,
 }
 
@@ -195,8 +195,8 @@ impl SignIn {
         self.admit(&self.0.addresses, address, "too many requests from this address; wait a moment")
     }
 
-    /// Counts a ceremony against its reviewer.
-    pub(super) fn admit_account(&self, reviewer: &ReviewerId) -> Result<(), Problem> {
+    /// Counts against its reviewer what may leave a record: a ceremony, a deed.
+    pub(in crate::http) fn admit_account(&self, reviewer: &ReviewerId) -> Result<(), Problem> {
         self.admit(&self.0.accounts, reviewer.as_str(), "too many attempts for this account; wait a moment")
     }
 
