@@ -173,11 +173,6 @@ impl SignIn {
         self.0.decider.as_deref().ok_or_else(none)
     }
 
-    /// The provider's origin, which forms may lead to.
-    pub(super) fn form_target(&self) -> Option<String> {
-        self.0.oidc.as_ref().map(Provider::origin)
-    }
-
     /// Refused requests by reason since the last call; the app audits them once a minute (law 11).
     pub fn take_refusals(&self) -> Refusals {
         std::mem::take(&mut *self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner))

@@ -215,7 +215,7 @@ async fn somebody_of_the_provider_decides_by_proving_there_again() {
         parts.oidc = Some(provider.config());
     });
     let mut rita = house.browser();
-    let way = asked(rita.form("/console/sign-in/oidc", &[]).await.location());
+    let way = asked(rita.post("/console/sign-in/oidc", json!({})).await.away());
     provider.inside().challenge.clone_from(&way["code_challenge"]);
     provider.inside().claims = changed(fitting(&house, &provider, &way), &json!({ "amr": ["pwd"] }));
     assert_eq!(come_back(&mut rita, &way).await.status, 303, "signed in, with a password only");
