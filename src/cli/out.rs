@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use crate::http::chain;
+use crate::http::console::view::text;
 use crate::playbook::{Diagnostics, Severity};
 
 /// Exit codes, the same for every command.
@@ -106,14 +107,15 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.map(str::to_uppercase));
     for row in rows {
-        table.add_row(row.map(|cell| printable(&cell)));
+        table.add_row(row.map(|cell| text::cut(&cell, usize::MAX)));
     }
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// Text from outside, freed of what a terminal would obey.
+/// Text from outside, freed of what a terminal would obey and of what hides or turns text around.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    let plain = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+    text.chars().filter(|c| !text::is_hidden(*c)).map(plain).collect()
 }
 
 /// JSON for people: indented.
@@ -129,5 +131,18 @@ mod tests {
     fn text_from_outside_cannot_command_the_terminal() {
         let shown = table(["reason"], [["\u{1b}[2Jgone".to_owned()]]);
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+
+    #[test]
+    fn text_from_outside_stays_in_its_cell_and_reads_in_one_direction() {
+        let row = |name: &str| [name.to_owned(), "held".to_owned()];
+        let shown = table(["name", "state"], [row("eve\ncase_1  closed"), row("\u{202e}moc.elpmaxe\u{200b}")]);
+        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            lines,
+            [vec!["NAME", "STATE"], vec!["eve", "case_1", "closed", "held"], vec!["moc.elpmaxe", "held"]]
+        );
+        assert_eq!(printable("a\u{2066}b\u{61c}\n\u{9b}c\u{e0041}"), "ab\n c");
+        assert_eq!(pretty(&json!({ "upn": "\u{202e}a" })), "{\n  \"upn\": \"a\"\n}");
     }
 }

@@ -255,7 +255,8 @@ async fn disable(context: &Context, arg: &ConfigArg, name: ReviewerId) -> Result
     };
     if account.is_live() {
         let (at, by) = (Timestamp::now(), context.environment.operator());
-        let audit = audited(by, at, "reviewer.disabled", json!({ "reviewer": name }));
+        let linked: Vec<String> = account.linked.iter().map(Linked::to_string).collect();
+        let audit = audited(by, at, "reviewer.disabled", json!({ "reviewer": name, "linked": linked }));
         commit(&*store, vec![Change::Disable { reviewer: name.clone(), at }.into(), audit]).await?;
     }
     let text = format!("{name} is disabled: sessions and invitations are over, passkeys are of no use");

@@ -9,6 +9,7 @@
 //! - `lease`: what this process may do before others take over.
 //! - `decide`: the only door by which a human moves a run.
 //! - `order`: what a reviewer asks for by hand.
+//! - `presence`: whose browser is there to receive a secret.
 //! - `watch`: sign-ins newer than the revoke, read for a whole tenant at once.
 //! - `audit`: the hash chain over the audit trail.
 //! - `poll`: what no webhook brings.
@@ -28,6 +29,7 @@ mod naming;
 mod order;
 mod perform;
 mod poll;
+mod presence;
 mod record;
 mod watch;
 
@@ -47,7 +49,7 @@ use crate::actions::Registry;
 use crate::domain::guard::{Facts, Membership};
 use crate::domain::person::Rules;
 use crate::domain::plan::Plan;
-use crate::domain::task::{Policy, Task};
+use crate::domain::task::Policy;
 use crate::domain::{Identity, ObjectId, Signal, SignalId, TaskId, TenantName};
 use crate::graph::Graph;
 use crate::playbook::catalog::{Catalog, Reloader};
@@ -55,7 +57,7 @@ use crate::playbook::expr::Conditions;
 use crate::playbook::normalise;
 use crate::queue::Queue;
 use crate::store::reviewers::Reviewers;
-use crate::store::{self, Batch, Expect, Lane as Priority, Op, PersonRow};
+use crate::store::{self, Batch, Browser, Expect, Op, PersonRow};
 use crate::telemetry::Telemetry;
 
 pub use audit::CHECKPOINT;
@@ -177,7 +179,7 @@ pub(crate) struct Inner {
     paused: RwLock<Option<String>>,
     released: RwLock<HashMap<TenantName, Timestamp>>,
     storms: tokio::sync::Mutex<()>,
-    presence: Mutex<HashMap<TaskId, Timestamp>>,
+    presence: Mutex<HashMap<TaskId, Browser>>,
     watermarks: Mutex<HashMap<Identity, Timestamp>>,
     /// Waiting signals that are being looked up right now.
     asking: Mutex<HashSet<SignalId>>,
@@ -312,17 +314,6 @@ impl Engine {
         lock(&self.inner.watermarks).get(&identity).is_some_and(|mark| signal.activity() <= *mark)
     }
 
-    /// The browser of a task's recipient is there (heartbeat): a step that reveals a secret may be claimed.
-    pub fn seen(&self, task: TaskId) {
-        let now = self.inner.now();
-        let before = lock(&self.inner.presence).insert(task, now);
-        let is_back = before.is_none_or(|seen| now.duration_since(seen) > Task::BROWSER_PRESENT);
-        if is_back || self.inner.tells_of_browsers() {
-            let inner = Arc::clone(&self.inner);
-            self.inner.tasks.spawn(async move { inner.saw(task, now, is_back).await });
-        }
-    }
-
     /// A pause was set or lifted in this process: look at once.
     pub fn settings_changed(&self) {
         let inner = Arc::clone(&self.inner);
@@ -374,49 +365,6 @@ impl Engine {
 }
 
 impl Inner {
-    /// A browser is there. Where it was away, what waits for it goes on: nobody is due for that, so the person is
-    /// touched. Other workers know only what the store knows.
-    async fn saw(self: Arc<Self>, task: TaskId, now: Timestamp, is_back: bool) {
-        for _ in 0..20 {
-            match self.keep_seen(task, now, is_back).await {
-                Ok(Some(identity)) => return self.tell(&identity, lane::Message::Wake, None),
-                Ok(None) => return,
-                // Somebody writes this person right now.
-                Err(store::Error::Conflict(_)) => {}
-                Err(error) => {
-                    self.telemetry.store_error("task.seen", &error);
-                    break;
-                }
-            }
-        }
-        // The next heartbeat begins anew.
-        lock(&self.presence).remove(&task);
-    }
-
-    /// Whoever waits for this browser, if it was away.
-    async fn keep_seen(&self, task: TaskId, now: Timestamp, is_back: bool) -> Result<Option<Identity>, store::Error> {
-        let mut touched = None;
-        if is_back
-            && let Some(Task { approval: Some(_), identity: Some(identity), state, .. }) = self.store.task(task).await?
-            && !state.is_terminal()
-        {
-            touched = Some(identity);
-        }
-        if self.tells_of_browsers() {
-            let mut batch = Batch { expect: None, ops: vec![Op::Seen { task, at: now }] };
-            if let Some(identity) = &touched {
-                self.touch(identity, now, &mut batch).await?;
-            }
-            self.store.commit(Priority::Other, batch).await?;
-        }
-        Ok(touched)
-    }
-
-    /// The work may be done by another process, which knows of browsers only what the store says.
-    fn tells_of_browsers(&self) -> bool {
-        self.store.is_shared() || !self.works
-    }
-
     /// Adds to a batch what makes this person due now, whoever holds them.
     async fn touch(&self, identity: &Identity, now: Timestamp, batch: &mut Batch) -> Result<(), store::Error> {
         let Some(record) = self.store.person(identity).await? else { return Ok(()) };

@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::Inner;
 use super::hook::{Fate, Place};
 use super::intake::Asking;
 use super::lane::Lane;
-use super::{Inner, lock};
 use crate::domain::guard::Parking;
 use crate::domain::ledger::{Effect, EffectState, Fault};
 use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
@@ -427,6 +427,7 @@ fn case_row(person: &Person, case: &Case, closed_at: Option<Timestamp>, state: &
         signals: case.signals,
         received_at: case.received_at,
         revoke_accepted_at: case.revoke_accepted_at,
+        last_revoke_at: case.last_revoke_at,
         revoke_verified_at: case.revoke_verified_at,
         detail: json!({
             "latest_activity": case.latest_activity, "guest": case.guest, "reset_at": case.reset_at,
@@ -483,19 +484,5 @@ impl Inner {
         })));
         ops.push(Op::PutTask(Box::new(task)));
         ops
-    }
-
-    /// Browsers seen by other processes.
-    pub(super) fn saw_elsewhere(&self, seen: &[(TaskId, Timestamp)]) {
-        let mut presence = lock(&self.presence);
-        for (task, at) in seen {
-            let known = presence.entry(*task).or_insert(*at);
-            *known = (*known).max(*at);
-        }
-    }
-
-    /// Forgets browsers not seen for long.
-    pub(super) fn forget_presence(&self, now: Timestamp) {
-        lock(&self.presence).retain(|_, seen| now.duration_since(*seen) < SignedDuration::from_mins(10));
     }
 }

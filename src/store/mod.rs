@@ -149,7 +149,7 @@ pub enum Op {
     /// The browser of a task's recipient was there.
     Seen {
         task: TaskId,
-        at: Timestamp,
+        browser: Browser,
     },
     /// Late knowledge about a signal: its outcome, case and run.
     Outcome {
@@ -278,8 +278,17 @@ pub struct PersonRecord {
     pub tasks: Vec<Task>,
     /// Signals laid before whoever holds this person, oldest first.
     pub forwarded: Vec<Signal>,
-    /// When the browsers of the tasks' recipients were last there.
-    pub seen: Vec<(TaskId, Timestamp)>,
+    /// The browsers of the tasks' recipients, with sessions that nobody ended.
+    pub seen: Vec<(TaskId, Browser)>,
+}
+
+/// The browser of a task's recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Browser {
+    /// When it was last there.
+    pub at: Timestamp,
+    /// The key of the session that it was there with.
+    pub session: String,
 }
 
 impl PersonRecord {
@@ -337,7 +346,11 @@ pub struct CaseRow {
     /// Signals attached so far.
     pub signals: u32,
     pub received_at: Timestamp,
+    /// The first one.
     pub revoke_accepted_at: Option<Timestamp>,
+    /// The latest one, where it was written down.
+    #[serde(default)]
+    pub last_revoke_at: Option<Timestamp>,
     pub revoke_verified_at: Option<Timestamp>,
     /// Further facts for people.
     pub detail: Value,

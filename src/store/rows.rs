@@ -74,7 +74,7 @@ names! {
     PutRun, Append, PutEffect, PutSealed, BlankSealed, DropSealed, SettleBuried, Audit, PutWaiting, DropWaiting,
     PutSetting, SwapSetting, NoSetting, DropSetting, PutToken, RevokeToken, PutDelivery, Outcome, PutPerson,
     PutTask, Bury, CountRevocation, PruneRevocations, WithinCap, BuryQueued, BuryWaiting,
-    AddReviewer, EditReviewer, LiveReviewer, DisableReviewer, LinkAccount, PutInvite, UseInvite, CloseInvitesOf, AddCredential, UseCredential, DisableCredential, PutSession, TouchSession, EndSession, EndSessionsOf, PruneSessions, PutChallenge, UseChallenge, PruneChallenges, PutProof,
+    AddReviewer, EditReviewer, LiveReviewer, DisableReviewer, LinkAccount, PutInvite, UseInvite, CloseInvitesOf, AddCredential, UseCredential, DisableCredential, PutSession, TouchSession, LiveSession, EditSession, EndSession, EndSessionsOf, PruneSessions, PutChallenge, UseChallenge, PruneChallenges, PutProof,
 }
 
 /// One statement, its values, and what must be true of it.
@@ -243,7 +243,9 @@ fn encode(op: Op, person: Option<&Identity>, out: &mut Vec<Statement>) -> Result
             ]
         ),
         Op::DropForwarded(signal) => statement!(Name::DropForwarded, [signal.to_string()]),
-        Op::Seen { task, at } => statement!(Name::Seen, [task.to_string(), micros(at)]),
+        Op::Seen { task, browser } => {
+            statement!(Name::Seen, [task.to_string(), micros(browser.at), browser.session])
+        }
         Op::Outcome { signal, outcome } => outcome_of(signal.to_string(), &outcome)?,
         Op::PutPlan { hash, json } => statement!(Name::PutPlan, [hash, json]),
         Op::PutPerson(row) => put_person(&row)?,

@@ -265,6 +265,8 @@ fn a_reviewer_is_invited_listed_and_disabled() {
     said(folder.path(), &["reviewer", "disable", "ada", "--json"], 0);
     said(folder.path(), &["reviewer", "disable", "nobody", "--json"], 1);
     said(folder.path(), &["reviewer", "invite", "ada", "--json"], 1);
+    let passed = said(folder.path(), &["reviewer", "invite", "ada2", "--role", "viewer", "--link", link, "--json"], 0);
+    assert_eq!(passed["reviewer"], "ada2", "the directory account of somebody disabled may be another's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

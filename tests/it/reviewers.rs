@@ -24,6 +24,7 @@ macro_rules! contract {
             a_challenge_is_used_once_and_in_time_by_one_of_fifty,
             a_counter_only_grows,
             a_session_is_found_until_it_or_its_reviewer_ends,
+            a_session_that_ended_is_not_changed_and_nothing_is_written_that_needs_it,
             a_disabled_reviewer_cannot_slip_into_a_session,
             a_spent_challenge_takes_the_whole_batch_with_it,
             a_proof_reads_back_as_it_was_written,
@@ -164,8 +165,14 @@ async fn an_account_elsewhere_is_one_persons(store: Arc<dyn Reviewers>) {
     let theft = commit(&store, vec![link(&bob)]).await;
     assert!(matches!(theft, Err(Error::Taken(_))), "{theft:?}");
     let found = store.reviewer_by_account("https://idp.example", "7").await.expect("a read");
-    assert_eq!(found, Some(account));
+    assert_eq!(found.as_ref(), Some(&account));
     assert_eq!(store.reviewer_by_account("https://other.example", "7").await.expect("a read"), None);
+    commit(&store, vec![Change::Disable { reviewer: account.id.clone(), at: at(5) }]).await.expect("ended");
+    let found = store.reviewer_by_account("https://idp.example", "7").await.expect("a read").expect("still known");
+    assert!(found.id == account.id && !found.is_live(), "they cannot come back by it: {found:?}");
+    commit(&store, vec![link(&bob)]).await.expect("passed on");
+    let found = store.reviewer_by_account("https://idp.example", "7").await.expect("a read");
+    assert_eq!(found, Some(bob));
 }
 
 async fn an_invitation_is_used_once_and_in_time(store: Arc<dyn Reviewers>) {
@@ -268,6 +275,25 @@ async fn a_session_is_found_until_it_or_its_reviewer_ends(store: Arc<dyn Reviewe
     assert!(store.session("b").await.expect("a read").is_some() && store.session("c").await.expect("a read").is_none());
     commit(&store, vec![Change::Disable { reviewer: account.id.clone(), at: at(64) }]).await.expect("disabled");
     assert!(store.session("b").await.expect("a read").is_none());
+}
+
+async fn a_session_that_ended_is_not_changed_and_nothing_is_written_that_needs_it(store: Arc<dyn Reviewers>) {
+    let account = ada(&store).await;
+    let put = |hash: &str| Change::PutSession { hash: hash.into(), session: Box::new(session(&account)) };
+    commit(&store, vec![put("one"), put("two")]).await.expect("written");
+    let lives = |hash: &str| Change::SessionLives(hash.into());
+    let edited = Session { roles: vec![Role::Viewer], groups: Vec::new(), ..session(&account) };
+    let edit = Change::EditSession { hash: "one".into(), session: Box::new(edited.clone()) };
+    commit(&store, vec![lives("one"), edit.clone()]).await.expect("it lives");
+    assert_eq!(store.session("one").await.expect("a read").expect("there").0, edited);
+    commit(&store, vec![Change::EndSession { hash: "one".into(), at: at(1) }]).await.expect("ended");
+    for spent in [lives("one"), edit, lives("never")] {
+        let refused = commit(&store, vec![Change::EndSession { hash: "two".into(), at: at(2) }, spent]).await;
+        assert!(matches!(refused, Err(Error::Spent(_))), "{refused:?}");
+    }
+    assert!(store.session("two").await.expect("a read").is_some(), "nothing of it was written");
+    commit(&store, vec![Change::Disable { reviewer: account.id.clone(), at: at(3) }]).await.expect("ended");
+    assert!(matches!(commit(&store, vec![lives("two")]).await, Err(Error::Spent(_))));
 }
 
 async fn a_disabled_reviewer_cannot_slip_into_a_session(store: Arc<dyn Reviewers>) {

@@ -13,6 +13,7 @@ mod edges;
 mod failures;
 mod flight;
 mod guards;
+mod handed_over;
 mod late;
 mod naming;
 mod orders;
@@ -23,6 +24,7 @@ mod proven;
 mod resets;
 mod shadow;
 mod shared;
+mod standing;
 mod targets;
 mod watch;
 
@@ -106,7 +108,7 @@ async fn vote(app: &App, on: &Task, verdict: Verdict, present: bool) -> Result<R
     let shown = task(app, on).await;
     let now = app.clock.now();
     if present {
-        app.engine.seen(on.id);
+        app.seen(on.id).await;
     }
     let ballot = Ballot {
         by: reviewer("rita", now),

@@ -195,7 +195,7 @@ impl Scene {
         let tasks = self.app.open_tasks().await;
         for task in &tasks {
             // The page of the approval stays open in the reviewer's browser.
-            self.app.engine.seen(task.id);
+            self.app.seen(task.id).await;
         }
         for task in tasks {
             let key = || self.app.recipient.clone();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use oust::domain::ledger::{Effect, EffectKey, EffectState};
 use oust::domain::plan::StepId;
+use oust::domain::reviewer::{How, Session};
 use oust::domain::run::{Entry, Event, Mode};
 use oust::domain::signal::Evidence;
 use oust::domain::task::{Kind as TaskKind, New, Policy, Snapshot, State, Task};
@@ -21,9 +22,10 @@ use oust::domain::{
     BuriedId, CaseId, DeliveryId, Finding, Identity, Kind, ObjectId, Outcome, Risk, RunId, Signal, SignalId, Subject,
     TaskId, TenantName, TokenId,
 };
+use oust::store::reviewers::Change;
 use oust::store::sqlite::{Options, Sqlite};
 use oust::store::{
-    Acceptance, Audit, Batch, Buried, BuriedState, Cap, CaseRow, Epoch, Error, Expect, Filter, Lane, Op, Page,
+    Acceptance, Audit, Batch, Browser, Buried, BuriedState, Cap, CaseRow, Epoch, Error, Expect, Filter, Lane, Op, Page,
     PersonRow, Receipt, RunRow, SignalOutcome, SignalRow, Store, Token, Waiting,
 };
 use serde_json::{Value, json};
@@ -216,6 +218,7 @@ fn case_row(number: u128, of: u128) -> CaseRow {
         signals: 1,
         received_at: at(0),
         revoke_accepted_at: None,
+        last_revoke_at: None,
         revoke_verified_at: None,
         detail: json!({}),
     }
@@ -725,18 +728,40 @@ async fn a_setting_is_swapped_only_from_what_was_read(store: Arc<dyn Store>) {
 
 async fn a_browser_that_was_there_comes_with_the_task(store: Arc<dyn Store>) {
     let id = TaskId::new(Uuid::from_u128(1));
+    let browser = |second, session: &str| {
+        let at = Timestamp::from_microsecond(at(second).as_microsecond()).expect("in range");
+        Browser { at, session: session.into() }
+    };
+    let seen = |task, second, session| Op::Seen { task, browser: browser(second, session) };
+    let session = Session {
+        reviewer: "rita".parse().expect("a name"),
+        created_at: at(0),
+        used_at: at(0),
+        proved_at: at(0),
+        how: How::Passkey { credential: "c".into() },
+        aal2: true,
+        roles: Vec::new(),
+        groups: Vec::new(),
+    };
+    let put = |hash: &str| Change::PutSession { hash: hash.into(), session: Box::new(session.clone()) }.into();
     let ops = vec![
         Op::PutPerson(Box::new(person_row(1))),
         Op::PutCase(Box::new(case_row(1, 1))),
         Op::PutTask(Box::new(task(1, Some(case_id(1))))),
-        Op::Seen { task: id, at: at(5) },
-        Op::Seen { task: id, at: at(25) },
-        Op::Seen { task: TaskId::new(Uuid::from_u128(2)), at: at(30) },
+        put("one"),
+        put("two"),
+        seen(id, 5, "one"),
+        seen(id, 25, "two"),
+        seen(TaskId::new(Uuid::from_u128(2)), 30, "two"),
     ];
     commit(&store, ops).await;
-    let seen = store.person(&person(1)).await.expect("reads").expect("a row").seen;
-    let micros: Vec<_> = seen.iter().map(|(task, at)| (*task, at.as_microsecond())).collect();
-    assert_eq!(micros, [(id, at(25).as_microsecond())]);
+    let known = async || store.person(&person(1)).await.expect("reads").expect("a row").seen;
+    assert_eq!(known().await, [(id, browser(25, "two"))]);
+    commit(&store, vec![Change::EndSession { hash: "two".into(), at: at(40) }.into()]).await;
+    assert_eq!(known().await, [], "whoever signed out is not there");
+    assert_eq!(store.person(&person(1)).await.expect("reads").expect("a row").tasks.len(), 1);
+    commit(&store, vec![seen(id, 50, "nobody's")]).await;
+    assert_eq!(known().await, []);
 }
 
 async fn one_worker_leads_a_duty(store: Arc<dyn Store>) {

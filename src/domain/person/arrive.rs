@@ -265,6 +265,7 @@ impl Person {
             guest: false,
             unchanged: false,
             revoke_accepted_at: None,
+            last_revoke_at: None,
             revoke_verified_at: None,
             reset_at: None,
             changed_by_user_at: None,

@@ -144,8 +144,12 @@ pub struct Case {
     /// A task expired or lapsed: contained, password unchanged, until a human closes it (law 4).
     #[serde(default)]
     pub unchanged: bool,
+    /// The first one.
     #[serde(default)]
     pub revoke_accepted_at: Option<Timestamp>,
+    /// The latest one.
+    #[serde(default)]
+    pub last_revoke_at: Option<Timestamp>,
     #[serde(default)]
     pub revoke_verified_at: Option<Timestamp>,
     #[serde(default)]

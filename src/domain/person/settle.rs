@@ -177,6 +177,7 @@ impl Person {
         self.doc.read_back = Some(ReadBack { run, step: step.id.clone(), left_at, attempt: 0, next_at: around.now });
         let Some(case) = &mut self.doc.case else { return };
         case.revoke_accepted_at.get_or_insert(around.now);
+        case.last_revoke_at = Some(around.now);
         let continuous = case.reset_at.is_none();
         let kind = case.kinds.iter().next().copied().unwrap_or(super::super::signal::Kind::Other);
         self.doc.watch = Some(Watch {

@@ -12,7 +12,7 @@ use crate::domain::person::{Around, Deed, Output, Person, READ_BACK};
 use crate::domain::plan::StepId;
 use crate::engine::hook::{Fate, Place};
 use crate::engine::record::Turn;
-use crate::engine::{Inner, lock, perform};
+use crate::engine::{Inner, lock, perform, presence};
 use crate::store::{self, Lane as Priority};
 
 impl Lane {
@@ -36,10 +36,12 @@ impl Lane {
                 storm.0 = Some(inner.storms.lock().await);
                 storm.1 = inner.storm_ops(&person.identity.tenant, inner.now()).await;
             }
-            let Some((batch, row)) = self.batch(&person, &output, turn, storm.1) else {
+            let Some((mut batch, row)) = self.batch(&person, &output, turn, storm.1) else {
                 self.person = Some(person);
                 return Ok(output);
             };
+            let awaited = inner.awaited(&person, &output);
+            batch.ops.extend(presence::conditions(&awaited));
             let lane = if person.is_urgent() { Priority::Containment } else { Priority::Other };
             let committed = self.inner.store.commit(lane, batch).await;
             drop(storm.0);
@@ -59,6 +61,8 @@ impl Lane {
                     self.take_forwarded(turn).await?;
                 }
                 Err(store::Error::Changed(_)) => {}
+                // Whoever was to open the secret signed out, or was disabled.
+                Err(store::Error::Spent(_)) => inner.forget_ended(&awaited),
                 // A broker delivers again what was committed and not yet acknowledged.
                 Err(store::Error::Repeated(signal)) => turn.forget(signal),
                 Err(store::Error::Fenced) => {
@@ -82,7 +86,7 @@ impl Lane {
 
     pub(super) fn decide(&self, person: &mut Person, turn: &Turn, over_cap: bool) -> Output {
         let facts = self.inner.facts(&self.identity, over_cap);
-        let presence = |task: TaskId| lock(&self.inner.presence).get(&task).copied();
+        let presence = |task: TaskId| self.inner.seen_at(task);
         let around = Around {
             now: self.inner.now(),
             rules: &self.inner.rules,

@@ -273,7 +273,7 @@ impl Lane {
             return Ok(());
         }
         self.forwarded = std::mem::take(&mut record.forwarded);
-        self.inner.saw_elsewhere(&record.seen);
+        self.inner.saw_elsewhere(std::mem::take(&mut record.seen));
         let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| store::Error::Corrupt {
             what: format!("person {}", self.identity),
             source: Some(source),

@@ -32,8 +32,9 @@ impl Deed {
         Ok((task, Box::new(self.console.proved(&self.who, &self.id).await?)))
     }
 
-    /// Records it; the account must still be live in the transaction.
+    /// Records it, refusals too; the account must still be live in the transaction.
     async fn decide(&self, task: TaskId, event: Event, keep: Vec<Op>) -> Result<Recorded, Problem> {
+        self.console.sign_in().admit_account(&self.who.account.id)?;
         let evidence = Evidence { consume: vec![self.live()], keep };
         let decided = self.console.engine().decide_proven(task, &self.actor(), event, evidence).await;
         decided.map_err(|error| match error {
@@ -91,7 +92,7 @@ pub(super) async fn presence(deed: Deed) -> Result<Response, Problem> {
     if task.state.is_terminal() {
         return Err(Problem::conflict("this task is closed"));
     }
-    deed.console.engine().seen(task.id);
+    deed.console.engine().seen(task.id, deed.who.key());
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

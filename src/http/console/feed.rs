@@ -248,7 +248,7 @@ pub(super) async fn events(
     held: Option<axum::Extension<InUse>>,
 ) -> Result<Response, Problem> {
     let full = || Problem::busy("too many pages are open; this one is not live").retry_after(30);
-    let place = console.feed().places.take(&who.key).ok_or_else(full)?;
+    let place = console.feed().places.take(who.key()).ok_or_else(full)?;
     let mut alive = tokio::time::interval(ALIVE);
     alive.reset();
     let listener = Listener {

@@ -42,6 +42,7 @@ pub(super) async fn order(deed: Deed) -> Result<Response, Problem> {
     let case: CaseId = case.parse().map_err(|_| refused(&OrderError::NoSuchCase, &id))?;
     let order = order_of(&sent)?;
     who.require(needs(&order))?;
+    console.sign_in().admit_account(&who.account.id)?;
     // One form may hold several buttons: only a reset is decided under a policy of its choice.
     let policy = if order == Order::Reset { sent.text("policy", 100)? } else { None };
     let asked =

@@ -3,7 +3,7 @@
 //! The check is our own, thirty lines, instead of tower-http's layer: it also refuses what names no origin at all, counts
 //! what it refuses, and stands in the same place as the session's token, so that no route can have one without the other.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HeaderName, HeaderValue, ORIGIN};
 use axum::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -112,25 +112,27 @@ pub(super) fn source(peer: Option<&Peer>, headers: &HeaderMap) -> String {
     };
     // Only the last entry was written by the proxy that stands before us.
     let said = headers.get_all(&FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
-    let said = said.and_then(|text| text.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    let said = said.and_then(|text| forwarded(text.rsplit(',').next()?.trim()));
     match said.filter(|_| ours).unwrap_or(peer).to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => ip.segments()[..4].iter().map(|part| format!("{part:x}")).collect::<Vec<_>>().join(":"),
     }
 }
 
-/// What every answer of the console says to the browser. `also` may be posted to (the provider's origin): browsers check
-/// redirects of forms too.
-pub(super) fn seal(headers: &mut HeaderMap, also: Option<&str>) {
-    let also = also.map(|origin| format!(" {origin}")).unwrap_or_default();
-    let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         form-action 'self'{also}; frame-ancestors 'none'; base-uri 'none'"
-    );
-    if let Ok(policy) = HeaderValue::try_from(policy) {
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
-    }
-    let fixed: [(HeaderName, &'static str); 8] = [
+/// An address as proxies write it: some add the port, some put IPv6 in brackets.
+fn forwarded(text: &str) -> Option<IpAddr> {
+    let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    plain.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
+/// What every answer of the console says to the browser.
+pub(super) fn seal(headers: &mut HeaderMap) {
+    let fixed: [(HeaderName, &'static str); 9] = [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+             form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
         // Not `no-referrer`: browsers would then write `Origin: null` on our own forms.
         (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -242,5 +244,23 @@ mod tests {
         assert_eq!(source(Some(&peer("10.0.0.2:1")), &said), "203.0.113.9");
         assert_eq!(source(Some(&peer("[2001:db8:1:2:3:4:5:6]:1")), &HeaderMap::new()), "2001:db8:1:2");
         assert_eq!(source(Some(&peer("127.0.0.1:1")), &headers(&[("x-forwarded-for", "rubbish")])), "127.0.0.1");
+    }
+
+    #[test]
+    fn an_address_with_its_port_is_the_same_address() {
+        let peer = Peer("10.0.0.2:1".parse().expect("an address"));
+        for (said, counted) in [
+            ("203.0.113.9:50123", "203.0.113.9"),
+            ("198.51.100.7, 203.0.113.9:1", "203.0.113.9"),
+            ("[2001:db8:1:2:3:4:5:6]:50123", "2001:db8:1:2"),
+            ("[2001:db8:1:2:3:4:5:6]", "2001:db8:1:2"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2"),
+            ("[::ffff:203.0.113.9]:443", "203.0.113.9"),
+            ("203.0.113.9:", "10.0.0.2"),
+            ("[203.0.113.9", "10.0.0.2"),
+            ("unknown", "10.0.0.2"),
+        ] {
+            assert_eq!(source(Some(&peer), &headers(&[("x-forwarded-for", said)])), counted, "{said}");
+        }
     }
 }

@@ -203,6 +203,7 @@ pub(super) async fn prove_begin(
     Id(id): Id,
     signed_in: SignedIn,
 ) -> Result<Response, Problem> {
+    sign_in.admit_account(&signed_in.account.id)?;
     let (handle, options, challenge) = ask(&sign_in, &signed_in, Purpose::Prove, &id).await?;
     sign_in.commit(vec![Change::PutChallenge(Box::new(challenge)).into()], &id).await?;
     Ok(Json(begun(&handle, options)).into_response())
@@ -273,8 +274,10 @@ pub(super) async fn proven(
     let handle_fits = answer.handle().is_none_or(|handle| handle == signed_in.account.handle.as_bytes().as_slice());
     let Some(known) = known.filter(own).filter(|_| handle_fits) else {
         burn(sign_in, challenge).await;
+        sign_in.admit_account(reviewer)?;
         let now = sign_in.now();
-        let detail = json!({ "reason": "the passkey is not theirs", "passkey": answer.credential() });
+        // What the browser calls it may be of any length, and anything.
+        let detail = json!({ "reason": "the passkey is not theirs", "passkey_sha256": hash(&answer.credential()) });
         sign_in.commit(vec![audit(now, &actor(reviewer), "step_up.refused", detail)], id).await?;
         return Err(Problem::not_signed_in("this passkey is not yours, or was removed"));
     };

@@ -171,7 +171,8 @@ fn signed_out(sign_in: &SignIn) -> Response {
     let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::from_static("/console/sign-in?error=out"));
     headers.append(SET_COOKIE, browser::set_cookie(site, site.session_cookie(), ""));
-    headers.insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
+    // Not "storage": the key there opens what was sealed to this browser, which only its reviewer is given, signed in again.
+    headers.insert("clear-site-data", HeaderValue::from_static("\"cache\""));
     response
 }
 

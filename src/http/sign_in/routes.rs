@@ -6,7 +6,7 @@ use axum::extract::{Request, State as Shared};
 use axum::handler::Handler;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION, SET_COOKIE};
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 
@@ -76,13 +76,13 @@ impl Routes {
 
     /// The router, with the headers that every page has.
     pub fn into_router(self) -> Router {
-        self.router.layer(from_fn_with_state(self.sign_in, dress))
+        self.router.layer(from_fn(dress))
     }
 }
 
-async fn dress(Shared(sign_in): Shared<SignIn>, request: Request, next: Next) -> Response {
+async fn dress(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    seal(response.headers_mut(), sign_in.form_target().as_deref());
+    seal(response.headers_mut());
     response
 }
 

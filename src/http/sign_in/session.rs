@@ -21,8 +21,7 @@ use crate::store::{self, Op};
 pub struct SignedIn {
     pub account: Account,
     pub session: Session,
-    /// The session's key in the store.
-    pub(in crate::http) key: String,
+    pub(super) key: String,
     csrf: String,
 }
 
@@ -68,6 +67,11 @@ impl SignedIn {
     pub async fn is_live(&self, sign_in: &SignIn) -> Result<bool, store::Error> {
         let found = sign_in.store().session(&self.key).await?;
         Ok(found.is_some_and(|(session, _)| session.check(sign_in.now()).is_ok()))
+    }
+
+    /// The session's key in the store.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// The token that this session's forms and scripts send.

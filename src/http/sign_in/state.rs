@@ -51,7 +51,7 @@ impl Decider for Engine {
 pub struct Rates {
     /// Requests to the sign-in from one address; as many again without a session to what needs one.
     pub per_address: NonZeroU32,
-    /// Ceremonies of one reviewer.
+    /// Ceremonies and deeds of one reviewer.
     pub per_account: NonZeroU32,
 }
 
@@ -181,11 +181,6 @@ impl SignIn {
         self.0.decider.as_deref().ok_or_else(none)
     }
 
-    /// The provider's origin, which forms may lead to.
-    pub(super) fn form_target(&self) -> Option<String> {
-        self.0.oidc.as_ref().map(Provider::origin)
-    }
-
     /// Refused requests by reason since the last call; the app audits them once a minute (law 11).
     pub fn take_refusals(&self) -> Refusals {
         std::mem::take(&mut *self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner))
@@ -208,8 +203,8 @@ impl SignIn {
         self.admit(&self.0.strangers, address, "too many requests from this address without signing in; wait a moment")
     }
 
-    /// Counts a ceremony against its reviewer.
-    pub(super) fn admit_account(&self, reviewer: &ReviewerId) -> Result<(), Problem> {
+    /// Counts against its reviewer what may leave a record: a ceremony, a deed.
+    pub(in crate::http) fn admit_account(&self, reviewer: &ReviewerId) -> Result<(), Problem> {
         self.admit(&self.0.accounts, reviewer.as_str(), "too many attempts for this account; wait a moment")
     }
 
@@ -302,7 +297,7 @@ impl SignIn {
             let cases = self.store().cases(&filter, &page).await.map_err(|error| failed(&error, id))?;
             for case in cases.items {
                 standing.at_risk |= case.closed_at.is_none();
-                standing.revoked_at = standing.revoked_at.max(case.revoke_accepted_at);
+                standing.revoked_at = standing.revoked_at.max(case.last_revoke_at).max(case.revoke_accepted_at);
             }
         }
         Ok(standing)

@@ -99,7 +99,10 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
             ON CONFLICT (signal) DO NOTHING"
         }
         Name::DropForwarded => "DELETE FROM forwarded WHERE signal = $1",
-        Name::Seen => "INSERT INTO seen (task, at) VALUES ($1, $2) ON CONFLICT (task) DO UPDATE SET at = excluded.at",
+        Name::Seen => {
+            "INSERT INTO seen (task, at, session) VALUES ($1, $2, $3) \
+            ON CONFLICT (task) DO UPDATE SET at = excluded.at, session = excluded.session"
+        }
         Name::Outcome => "UPDATE signals SET outcome = $2, case_id = $3 WHERE id = $1",
         Name::PutPlan => "INSERT INTO plans (hash, doc) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING",
         Name::PutCase => {
@@ -155,8 +158,11 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
         // Locked until the transaction ends: nobody is disabled in between.
         Name::LiveReviewer => "SELECT 1 FROM reviewers WHERE id = $1 AND disabled_at IS NULL FOR SHARE",
         Name::DisableReviewer => "UPDATE reviewers SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL",
+        // From a disabled reviewer it passes to the next.
         Name::LinkAccount => {
-            "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+            "INSERT INTO reviewer_accounts AS a (issuer, subject, reviewer) VALUES ($1, $2, $3) \
+            ON CONFLICT (issuer, subject) DO UPDATE SET reviewer = excluded.reviewer \
+            WHERE a.reviewer IN (SELECT id FROM reviewers WHERE disabled_at IS NOT NULL)"
         }
         Name::PutInvite => {
             "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
@@ -182,6 +188,9 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
         ON CONFLICT DO NOTHING"
         }
         Name::TouchSession => "UPDATE sessions SET used_at = $2 WHERE hash = $1 AND ended_at IS NULL AND used_at < $2",
+        // Locked: nobody ends it before this is written.
+        Name::LiveSession => "SELECT 1 FROM sessions WHERE hash = $1 AND ended_at IS NULL FOR SHARE",
+        Name::EditSession => "UPDATE sessions SET doc = $2 WHERE hash = $1 AND ended_at IS NULL",
         Name::EndSession => "UPDATE sessions SET ended_at = $2 WHERE hash = $1 AND ended_at IS NULL",
         Name::EndSessionsOf => {
             "UPDATE sessions SET ended_at = $2 WHERE reviewer = $1 AND ended_at IS NULL AND hash <> $3"
@@ -344,8 +353,8 @@ statements! {
         WHERE c.tenant = $1 AND c.object_id = $2 AND c.closed_at IS NULL ORDER BY r.opened_at, r.id";
     OPEN_JOURNALS = "SELECT j.run, j.doc FROM cases c JOIN runs r ON r.case_id = c.id JOIN journal j ON j.run = r.id \
         WHERE c.tenant = $1 AND c.object_id = $2 AND c.closed_at IS NULL ORDER BY j.run, j.seq";
-    OPEN_TASKS = "SELECT t.created_at, t.id, t.doc, s.at FROM cases c JOIN tasks t ON t.case_id = c.id \
-        LEFT JOIN seen s ON s.task = t.id WHERE c.tenant = $1 AND c.object_id = $2 AND c.closed_at IS NULL \
+    OPEN_TASKS = "SELECT t.created_at, t.id, t.doc, b.at, b.session FROM cases c JOIN tasks t ON t.case_id = c.id \
+        LEFT JOIN (seen b JOIN sessions s ON s.hash = b.session AND s.ended_at IS NULL) ON b.task = t.id WHERE c.tenant = $1 AND c.object_id = $2 AND c.closed_at IS NULL \
         ORDER BY t.created_at, t.id";
     FORWARDED = "SELECT signal, doc FROM forwarded WHERE tenant = $1 AND object_id = $2 ORDER BY received_at, signal";
     WATCHED = "SELECT tenant, object_id, doc FROM people WHERE tenant = $1 \

@@ -33,7 +33,7 @@ pub enum Change {
         at: Timestamp,
     },
     /// An account elsewhere (`entra:<tenant>` and object id, or issuer and subject) is this reviewer's; fails as
-    /// `Taken` if it is anybody's.
+    /// `Taken` if it is anybody's who is live. A disabled one keeps it until then, so that they cannot come back by it.
     Link {
         issuer: String,
         subject: String,
@@ -69,6 +69,13 @@ pub enum Change {
     TouchSession {
         hash: String,
         at: Timestamp,
+    },
+    /// Fails as `Spent` unless the session is there and nobody ended it.
+    SessionLives(String),
+    /// Replaces what a session is; fails as `Spent` if it has ended.
+    EditSession {
+        hash: String,
+        session: Box<Session>,
     },
     /// Fails as `Spent` if it has ended.
     EndSession {

@@ -125,6 +125,14 @@ fn encode_sessions(change: Change, out: &mut Vec<Statement>) -> Result<(), Error
         Change::TouchSession { hash, at } => {
             out.push(statement(Name::TouchSession, [word(hash), time(at)], Wants::Nothing));
         }
+        Change::SessionLives(hash) => {
+            out.push(statement(Name::LiveSession, [word(hash)], Wants::Found(Refusal::Spent("this session"))));
+        }
+        Change::EditSession { hash, session } => out.push(statement(
+            Name::EditSession,
+            [word(hash), Value::from(json("a session", &session)?)],
+            spent("this session"),
+        )),
         Change::EndSession { hash, at } => {
             out.push(statement(Name::EndSession, [word(hash), time(at)], spent("this session")));
         }

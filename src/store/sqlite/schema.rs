@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0002_workers.sql"),
     include_str!("../migrations/sqlite/0003_reviewers.sql"),
     include_str!("../migrations/sqlite/0004_pages.sql"),
+    include_str!("../migrations/sqlite/0005_presence.sql"),
 ];
 
 /// How long a statement waits for another process's short transaction.

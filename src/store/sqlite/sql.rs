@@ -80,8 +80,10 @@ statements! {
         ON CONFLICT (signal) DO NOTHING";
     DROP_FORWARDED = "DELETE FROM forwarded WHERE signal = ?1";
     FORWARDED = "SELECT signal, doc FROM forwarded WHERE tenant = ?1 AND object_id = ?2 ORDER BY received_at, signal";
-    SEEN = "INSERT INTO seen (task, at) VALUES (?1, ?2) ON CONFLICT (task) DO UPDATE SET at = excluded.at";
-    SEEN_AT = "SELECT at FROM seen WHERE task = ?1";
+    SEEN = "INSERT INTO seen (task, at, session) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (task) DO UPDATE SET at = excluded.at, session = excluded.session";
+    SEEN_WITH = "SELECT b.at, b.session FROM seen b JOIN sessions s ON s.hash = b.session AND s.ended_at IS NULL \
+        WHERE b.task = ?1";
 
     // Plans, people.
     PUT_PLAN = "INSERT INTO plans (hash, doc) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING";
@@ -200,7 +202,10 @@ statements! {
     REVIEWER = "SELECT id, disabled_at, doc FROM reviewers WHERE id = ?1";
     REVIEWER_BY_HANDLE = "SELECT id, disabled_at, doc FROM reviewers WHERE handle = ?1";
     REVIEWERS = "SELECT id, disabled_at, doc FROM reviewers ORDER BY id";
-    LINK_ACCOUNT = "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    /// From a disabled reviewer it passes to the next.
+    LINK_ACCOUNT = "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (issuer, subject) DO UPDATE SET reviewer = excluded.reviewer \
+        WHERE reviewer IN (SELECT id FROM reviewers WHERE disabled_at IS NOT NULL)";
     REVIEWER_BY_ACCOUNT = "SELECT r.id, r.disabled_at, r.doc FROM reviewer_accounts a JOIN reviewers r \
         ON r.id = a.reviewer WHERE a.issuer = ?1 AND a.subject = ?2";
     PUT_INVITE = "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
@@ -222,6 +227,8 @@ statements! {
     PUT_SESSION = "INSERT INTO sessions (hash, reviewer, created_at, used_at, doc) VALUES (?1, ?2, ?3, ?4, ?5) \
         ON CONFLICT DO NOTHING";
     TOUCH_SESSION = "UPDATE sessions SET used_at = ?2 WHERE hash = ?1 AND ended_at IS NULL AND used_at < ?2";
+    LIVE_SESSION = "SELECT 1 FROM sessions WHERE hash = ?1 AND ended_at IS NULL";
+    EDIT_SESSION = "UPDATE sessions SET doc = ?2 WHERE hash = ?1 AND ended_at IS NULL";
     END_SESSION = "UPDATE sessions SET ended_at = ?2 WHERE hash = ?1 AND ended_at IS NULL";
     END_SESSIONS_OF = "UPDATE sessions SET ended_at = ?2 WHERE reviewer = ?1 AND ended_at IS NULL AND hash <> ?3";
     PRUNE_SESSIONS = "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE created_at < ?1 \
@@ -309,6 +316,8 @@ pub(super) const fn of(name: Name) -> &'static str {
         Name::DisableCredential => DISABLE_CREDENTIAL,
         Name::PutSession => PUT_SESSION,
         Name::TouchSession => TOUCH_SESSION,
+        Name::LiveSession => LIVE_SESSION,
+        Name::EditSession => EDIT_SESSION,
         Name::EndSession => END_SESSION,
         Name::EndSessionsOf => END_SESSIONS_OF,
         Name::PruneSessions => PRUNE_SESSIONS,

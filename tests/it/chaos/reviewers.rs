@@ -17,6 +17,7 @@ use oust::store::reviewers::Reviewers as Accounts;
 use oust::store::{Filter, Page};
 use oust::telemetry::Telemetry;
 
+use crate::support::browsers::present;
 use crate::support::{policy, recipient_key, reviewer, until};
 
 /// Approves the first resets it sees, and keeps their browsers open.
@@ -62,7 +63,7 @@ impl Reviewers {
             let mut approved: BTreeSet<TaskId> = BTreeSet::new();
             while !stopped.load(Ordering::SeqCst) {
                 for task in &approved {
-                    engine.seen(*task);
+                    present(&*store, &engine, *task).await;
                 }
                 if approved.len() < approvals {
                     approve(&engine, &store, &mut approved, approvals).await;
@@ -96,7 +97,7 @@ async fn approve(engine: &Engine, store: &Arc<dyn Accounts>, approved: &mut BTre
         if approved.len() >= most {
             return;
         }
-        engine.seen(task.id);
+        present(&**store, engine, task.id).await;
         let ballot = Ballot {
             by: reviewer("rita", Timestamp::now()),
             verdict: Verdict::Approve,

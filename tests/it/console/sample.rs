@@ -84,6 +84,7 @@ pub fn case(number: u128, state: &str) -> CaseRow {
         signals: 2,
         received_at: at("2026-11-22T14:02:06.600Z"),
         revoke_accepted_at: accepted,
+        last_revoke_at: accepted,
         revoke_verified_at: accepted.filter(|_| state != "revoke_accepted").map(|_| at("2026-11-22T14:03:10Z")),
         detail: json!({ "guest": state == "not_contained_guest", "playbooks": ["impossible-travel"], "steps": [] }),
     }

@@ -317,7 +317,7 @@ async fn a_decision_by_the_provider_is_counted_as_its_word_and_its_token_verifie
     let scene = scene_on(Setup::default(), |parts| parts.oidc = Some(config)).await;
     let house: &House = &scene.house;
     let mut rita = house.browser();
-    let way = asked(rita.form("/console/sign-in/oidc", &[]).await.location());
+    let way = asked(rita.post("/console/sign-in/oidc", json!({})).await.away());
     provider.inside().challenge.clone_from(&way["code_challenge"]);
     provider.inside().claims = fitting(house, &provider, &way);
     assert_eq!(come_back(&mut rita, &way).await.status, 303);

@@ -89,7 +89,7 @@ async fn an_account_found_disabled_since_refuses_the_old_page_and_takes_the_new_
 
     let page = rita.get(&format!("/console/tasks/{}", task.id)).await.text;
     assert!(page.contains("<dt>Account</dt><dd>disabled</dd>"), "the page says so: {page}");
-    app.engine.seen(task.id);
+    app.seen(task.id).await;
     let begun = begin(&mut rita, &task, "approve", &recipient).await;
     assert_eq!(finish(&mut rita, &mut key, &begun).await.status, 200);
     eventually(app, "the reset", async || app.count("resetPassword", victim).applied == 1).await;
@@ -105,7 +105,7 @@ async fn an_account_disabled_between_approval_and_claim_is_not_reset_and_somebod
     vote(&app, &asked, Verdict::Approve, false).await.expect("a vote");
     app.idle().await;
     disable(&app, ada).await;
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     eventually(&app, "the cancellation", async || super::task(&app, &asked).await.state.is_terminal()).await;
     app.idle().await;
     assert_eq!(super::task(&app, &asked).await.state.word(), "cancelled");

@@ -44,7 +44,7 @@ async fn an_approval_that_lapses_executes_nothing() {
     app.idle().await;
     assert_eq!(super::task(&app, &asked).await.state.word(), "approved");
     push(&app, SignedDuration::from_hours(1));
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     app.idle().await;
     assert_eq!(super::task(&app, &asked).await.state.word(), "lapsed");
     assert_eq!(app.count("resetPassword", ada).received, 0);
@@ -60,7 +60,7 @@ async fn without_the_deciding_browser_a_reset_is_not_begun_until_it_is_seen() {
     app.idle().await;
     assert_eq!(app.count("resetPassword", ada).received, 0);
     assert_eq!(super::task(&app, &asked).await.state.word(), "approved");
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     eventually(&app, "the reset", async || app.count("resetPassword", ada).applied == 1).await;
     app.idle().await;
     assert_eq!(super::task(&app, &asked).await.state.word(), "sealed");
@@ -73,7 +73,7 @@ async fn a_denial_after_the_approval_and_before_the_claim_wins() {
     vote(&app, &asked, Verdict::Approve, false).await.expect("a vote");
     app.idle().await;
     vote(&app, &asked, Verdict::Deny, false).await.expect("a vote");
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     app.idle().await;
     assert_eq!(super::task(&app, &asked).await.state.word(), "revoked");
     assert_eq!(app.count("resetPassword", ada).received, 0);
@@ -139,7 +139,7 @@ async fn a_risk_dismissed_between_approval_and_claim_cancels_the_reset() {
     dismiss(&app, ada).await;
     assert_eq!(app.twin.user(ada).expect("ada").risk_state, "dismissed");
     let asked = the(&app, Kind::Approval).await;
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     eventually(&app, "the cancellation", async || super::task(&app, &asked).await.state.is_terminal()).await;
     app.idle().await;
     let after = super::task(&app, &asked).await;
@@ -207,7 +207,7 @@ async fn a_reset_waits_for_the_revoke_of_a_newer_activity() {
     eventually(&app, "some more tries", async || app.count("revokeSignInSessions", ada).received >= 4).await;
     assert_eq!(app.count("resetPassword", ada).received, 0, "not before the revoke was accepted");
     app.twin.clear_faults();
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     eventually(&app, "the reset", async || app.count("resetPassword", ada).applied == 1).await;
     assert_eq!(open(&app, Kind::Held).await.len(), 0);
     let task = app.store.task(asked.id).await.expect("a read").expect("the task");

@@ -211,7 +211,7 @@ async fn a_vote_stands_when_its_voter_loses_the_role_before_the_claim() {
     account.roles = vec![Role::Viewer];
     account.groups.clear();
     scene.house.commit(vec![oust::store::reviewers::Change::EditReviewer(Box::new(account)).into()]).await;
-    scene.app.engine.seen(scene.task.id);
+    scene.app.seen(scene.task.id).await;
     eventually(&scene.app, "the reset", async || scene.app.count("resetPassword", scene.ada).applied == 1).await;
     let me = rita.post(&format!("{}/presence", scene.task_page()), json!({ "key": scene.app.recipient })).await;
     assert_eq!(me.status, 403, "but nothing more is done: {me:?}");

@@ -62,7 +62,7 @@ async fn a_group_that_was_never_read_lets_the_revoke_go_and_parks_the_reset_unti
     app.twin.clear_faults();
     let app = app.restart(std::sync::Arc::new(oust::engine::NoHook)).await;
     for task in app.open_tasks().await {
-        app.engine.seen(task.id);
+        app.seen(task.id).await;
     }
     eventually(&app, "the reset", async || app.count("resetPassword", ada).applied == 1).await;
 }

@@ -76,7 +76,7 @@ async fn decide_at(engine: &Engine, app: &App, on: &Task, by: &str, verdict: Ver
 
 /// Approves with the page open.
 async fn approve(app: &App, on: &Task, by: &str) {
-    app.engine.seen(on.id);
+    app.seen(on.id).await;
     decide_at(&app.engine, app, on, by, Verdict::Approve).await.expect("an entitled vote");
     app.idle().await;
 }
@@ -122,7 +122,7 @@ async fn a_revoke_by_hand_waits_for_no_reading() {
     let (app, ada) = contained(RESET).await;
     let asked = ask(&app, ada, "rita", Order::Revoke).await.expect("it makes sense");
     app.twin.fault(twin::Plan::on("/users/", Fault::status(503)).method("GET"));
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     decide_at(&app.engine, &app, &asked, "rita", Verdict::Approve).await.expect("an entitled vote");
     revoked(&app, ada, 2).await;
 }
@@ -382,7 +382,7 @@ async fn in_doubt() -> (App, Uuid, RunId, Task) {
     let (app, ada) = contained(RESET).await;
     let task = the(&app, Kind::Approval).await;
     app.twin.fault(twin::Plan::on("/users/", Fault::Drop).method("PATCH").times(1));
-    app.engine.seen(task.id);
+    app.seen(task.id).await;
     decide_at(&app.engine, &app, &task, "rita", Verdict::Approve).await.expect("a vote");
     eventually(&app, "doubt", async || super::task(&app, &task).await.state.word() == "unknown").await;
     revoked(&app, ada, 2).await;
@@ -422,7 +422,7 @@ async fn what_stays_unknown_is_settled_by_a_person_as_executed() {
 async fn what_stays_unknown_is_settled_by_a_person_as_not_executed() {
     let (app, ada, run, task) = in_doubt().await;
     ordered(&app, ada, Order::Settle { run, step: step("reset_password"), applied: false }).await;
-    app.engine.seen(task.id);
+    app.seen(task.id).await;
     app.idle().await;
     assert_eq!(super::task(&app, &task).await.state.word(), "failed");
     assert_eq!(app.count("resetPassword", ada).received, 1, "nothing is sent again by itself");

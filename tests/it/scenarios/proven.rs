@@ -62,7 +62,7 @@ async fn decide(browser: &mut Browser<'_>, key: &mut Key, body: Value) -> Reply 
 async fn an_approval_in_the_browser_resets_and_leaves_a_proof_that_verifies_by_itself() {
     let (app, ada, task, house) = waiting().await;
     let (mut rita, mut key) = house.signed_in("rita", Role::Approver).await;
-    app.engine.seen(task.id);
+    app.seen(task.id).await;
     let wanted = wanted(&app, &task, Verdict::Approve);
     let reply = decide(&mut rita, &mut key, json!(wanted)).await;
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -223,12 +223,12 @@ async fn somebody_of_the_provider_decides_by_proving_there_again() {
         parts.oidc = Some(provider.config());
     });
     let mut rita = house.browser();
-    let way = asked(rita.form("/console/sign-in/oidc", &[]).await.location());
+    let way = asked(rita.post("/console/sign-in/oidc", json!({})).await.away());
     provider.inside().challenge.clone_from(&way["code_challenge"]);
     provider.inside().claims = changed(fitting(&house, &provider, &way), &json!({ "amr": ["pwd"] }));
     assert_eq!(come_back(&mut rita, &way).await.status, 303, "signed in, with a password only");
     rita.csrf = rita.get("/console/session").await.body["csrf"].as_str().map(str::to_owned);
-    app.engine.seen(task.id);
+    app.seen(task.id).await;
     let decision = wanted(&app, &task, Verdict::Approve);
 
     for (change, status) in [(json!({ "amr": ["pwd"] }), 403), (json!({}), 303)] {

@@ -42,7 +42,7 @@ async fn a_reset_that_was_cut_before_it_took_effect_may_run_again_under_the_same
     vote(&app, &task, Verdict::Approve, true).await.expect("a vote");
     eventually(&app, "doubt", async || super::task(&app, &task).await.state.word() == "unknown").await;
     push(&app, SignedDuration::from_secs(25));
-    app.engine.seen(task.id);
+    app.seen(task.id).await;
     eventually(&app, "the second reset", async || app.count("resetPassword", ada).applied == 1).await;
     app.idle().await;
     let count = app.count("resetPassword", ada);

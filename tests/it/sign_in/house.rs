@@ -192,6 +192,13 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// Where a script goes to be asked by the provider.
+    pub fn away(&self) -> &str {
+        self.body["redirect"].as_str().unwrap_or_else(|| panic!("a way to the provider: {self:?}"))
+    }
+}
+
 pub struct Browser<'a> {
     pub house: &'a House,
     pub jar: BTreeMap<String, String>,

@@ -93,9 +93,8 @@ async fn somebody_signs_in_and_proves_again_at_a_certified_provider() {
         "claims": { "groups": ["on-call"], "name": "Grace Hopper" },
     });
     let (mut browser, mut away) = (house.browser(), Away::default());
-    let to = browser.form("/console/sign-in/oidc", &[("next", "/console/tasks")]).await;
-    assert_eq!(to.status, 303, "{to:?}");
-    let at = away.follow(to.location(), &login).await;
+    let to = browser.post("/console/sign-in/oidc", json!({ "next": "/console/tasks" })).await;
+    let at = away.follow(to.away(), &login).await;
     assert!(at.query_pairs().any(|(name, value)| name == "iss" && value == issuer()), "it names itself: {at}");
     let reply = land(&mut browser, &at).await;
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/console/tasks"), "{reply:?}");
@@ -108,8 +107,8 @@ async fn somebody_signs_in_and_proves_again_at_a_certified_provider() {
 
     browser.csrf = me["csrf"].as_str().map(str::to_owned);
     let before = browser.session().cloned();
-    let to = browser.form("/console/prove/oidc", &[("next", "/console/settings")]).await;
-    let at = away.follow(to.location(), &login).await;
+    let to = browser.post("/console/prove/oidc", json!({ "next": "/console/settings" })).await;
+    let at = away.follow(to.away(), &login).await;
     let reply = land(&mut browser, &at).await;
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/console/settings"), "{reply:?}");
     assert_ne!(before.as_ref(), browser.session());
@@ -117,10 +116,10 @@ async fn somebody_signs_in_and_proves_again_at_a_certified_provider() {
     let to = browser.form("/console/prove/oidc", &[("csrf", browser.csrf.clone().unwrap_or_default().as_str())]).await;
     assert_eq!(to.status, 403, "the old token went with the old session: {to:?}");
     browser.csrf = browser.get("/console/session").await.body["csrf"].as_str().map(str::to_owned);
-    let to = browser.form("/console/prove/oidc", &[]).await;
+    let to = browser.post("/console/prove/oidc", json!({})).await;
     let other =
         json!({ "account": Uuid::new_v4(), "acr": "urn:high", "amr": ["mfa"], "claims": { "groups": ["on-call"] } });
-    let at = Away::default().follow(to.location(), &other).await;
+    let at = Away::default().follow(to.away(), &other).await;
     let reply = land(&mut browser, &at).await;
     assert_eq!(reply.status, 403, "somebody else at the same desk: {reply:?}");
 }
@@ -130,8 +129,8 @@ async fn a_stranger_without_a_group_is_turned_away_by_a_certified_provider_too()
     let house = house();
     let login = json!({ "account": Uuid::new_v4(), "amr": ["pwd"], "claims": {} });
     let (mut browser, mut away) = (house.browser(), Away::default());
-    let to = browser.form("/console/sign-in/oidc", &[]).await;
-    let at = away.follow(to.location(), &login).await;
+    let to = browser.post("/console/sign-in/oidc", json!({})).await;
+    let at = away.follow(to.away(), &login).await;
     let reply = land(&mut browser, &at).await;
     assert_eq!(reply.status, 403, "{reply:?}");
     assert!(browser.session().is_none());

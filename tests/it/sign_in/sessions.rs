@@ -8,7 +8,7 @@ use axum::http::Method;
 use jiff::{SignedDuration, Timestamp};
 use oust::domain::task::Role;
 use oust::http::sign_in::Rates;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::authenticator::{Key, Says};
 use super::house::{Hands, House, SESSION};
@@ -261,6 +261,38 @@ async fn pages_of_an_ended_session_do_not_use_up_what_signing_in_needs() {
     assert!(answers.contains(&303) && answers.contains(&429), "they are limited by themselves: {answers:?}");
     let mut fresh = house.browser();
     assert_eq!(fresh.sign_in(&mut key, &Says::get()).await.status, 200, "signing in is not");
+}
+
+#[tokio::test]
+async fn proofs_that_fail_leave_few_and_short_records() {
+    let house = House::with(|parts| {
+        parts.rates = Rates { per_account: NonZeroU32::new(12).expect("not zero"), ..parts.rates };
+    });
+    let (mut vera, mut key) = house.signed_in("vera", Role::Viewer).await;
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        let begun = vera.post("/console/prove/begin", json!({})).await;
+        if begun.status != 200 {
+            statuses.push(begun.status.as_u16());
+            continue;
+        }
+        let mut credential = key.get(&begun.body, &Says::get());
+        let strange = "A".repeat(40_000);
+        (credential["id"], credential["rawId"]) = (json!(strange), json!(strange));
+        let finish = json!({ "ceremony": begun.body["ceremony"], "credential": credential });
+        statuses.push(vera.post("/console/prove/finish", finish).await.status.as_u16());
+    }
+    let told: Vec<Value> = house
+        .audited()
+        .await
+        .into_iter()
+        .filter(|(verb, _)| verb == "step_up.refused")
+        .map(|(_, detail)| detail)
+        .collect();
+    assert!(!told.is_empty() && told.len() <= 6, "{} records; answers {statuses:?}", told.len());
+    assert_eq!(statuses.last(), Some(&429));
+    assert!(told.iter().all(|detail| detail.to_string().len() < 200), "{told:?}");
+    assert_eq!(told[0]["passkey_sha256"].as_str().map(str::len), Some(64));
 }
 
 #[tokio::test]

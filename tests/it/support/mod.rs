@@ -1,6 +1,7 @@
 //! What tests stand on: an engine on a real store in a folder of its own, against a twin reached over a socket.
 
 pub mod broker;
+pub mod browsers;
 pub mod postgres;
 pub mod proxy;
 
@@ -384,7 +385,7 @@ impl App {
     pub async fn vote(&self, task: TaskId, verdict: Verdict) -> Result<engine::Recorded, engine::DecideError> {
         let shown = self.store.task(task).await.expect("a read").expect("the task");
         let now = self.clock.now();
-        self.engine.seen(task);
+        self.seen(task).await;
         let ballot = Ballot {
             by: reviewer("rita", now),
             verdict,

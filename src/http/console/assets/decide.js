@@ -82,13 +82,9 @@ function notRecorded(refused, all) {
 }
 
 /** Who has no passkey here proves it at the identity provider, and comes back to this page. */
-function proveElsewhere() {
-  const form = Object.assign(document.createElement('form'), { method: 'post', action: `${PROVE}/oidc` });
-  for (const [name, value] of [['csrf', document.body.dataset.csrf], ['next', location.pathname]]) {
-    form.append(Object.assign(document.createElement('input'), { type: 'hidden', name, value }));
-  }
-  document.body.append(form);
-  form.submit();
+async function proveElsewhere() {
+  const { redirect } = await post(`${PROVE}/oidc`, { next: location.pathname });
+  location.assign(redirect);
   return never;
 }
 

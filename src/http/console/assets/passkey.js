@@ -6,6 +6,7 @@
 //   <button data-passkey="remove" data-id="…">                  removes one
 //   <button data-passkey="prove">                               proves again that it is you
 //   <form data-submit>                                          is sent as soon as the page is there
+//   <form data-leave>                                           leaves for the identity provider
 //   [data-passkey-problem]                                      is told how it goes
 //
 // Pages of somebody signed in have their token in <body data-csrf="…">.
@@ -162,6 +163,18 @@
       say(words(error));
     } finally {
       button.disabled = false;
+    }
+  });
+
+  document.addEventListener("submit", async (event) => {
+    const form = event.target.closest?.("form[data-leave]");
+    if (!form) return;
+    event.preventDefault();
+    try {
+      const next = new FormData(form).get("next");
+      location.assign((await post(form.getAttribute("action"), { next })).redirect);
+    } catch (error) {
+      say(words(error));
     }
   });
 

@@ -79,7 +79,7 @@ pub fn some(text: Option<&str>) -> Option<String> {
 
 /// Zero-width, direction-changing, tag and private characters: nothing a name needs, much a forger likes. The joiner of
 /// emoji stays.
-fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{200B}' | '\u{200C}' | '\u{200E}' | '\u{200F}' | '\u{061C}' | '\u{2060}'..='\u{206F}' | '\u{202A}'..='\u{202E}'
         | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}' | '\u{E000}'..='\u{F8FF}' | '\u{00AD}')

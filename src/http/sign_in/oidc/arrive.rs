@@ -148,12 +148,38 @@ fn provision(sign_in: &SignIn, claims: &Claims, standing: &Standing, ops: &mut V
     account
 }
 
+/// What the provider says now counts from now on, whatever becomes of the attempt: a role that it took away is gone, and
+/// with the last one the session.
+async fn follow(
+    sign_in: &SignIn,
+    signed_in: &mut SignedIn,
+    standing: &Standing,
+    id: &RequestId,
+) -> Result<bool, Problem> {
+    let (now, who, hash) = (sign_in.now(), actor(&signed_in.account.id), signed_in.key.clone());
+    let session = &mut signed_in.session;
+    if signed_in.account.roles.is_empty() && standing.roles.is_empty() {
+        let ended = audit(now, &who, "session.ended", json!({ "reason": "no_role" }));
+        sign_in.commit(vec![Change::LeaveSession { hash, at: now }.into(), ended], id).await?;
+        return Ok(false);
+    }
+    if session.roles == standing.roles && session.groups == standing.groups {
+        return Ok(true);
+    }
+    session.roles.clone_from(&standing.roles);
+    session.groups.clone_from(&standing.groups);
+    let detail = json!({ "roles": session.roles, "groups": session.groups });
+    let edit = Change::EditSession { hash, session: Box::new(session.clone()) };
+    sign_in.commit(vec![edit.into(), audit(now, &who, "session.changed", detail)], id).await?;
+    Ok(true)
+}
+
 /// A step-up: the same person, asked again after this attempt began, by more than a password.
 pub(super) async fn again(
     sign_in: &SignIn,
     challenge: &Challenge,
     verified: &Verified,
-    signed_in: &SignedIn,
+    mut signed_in: SignedIn,
     next: &str,
     id: &RequestId,
 ) -> Result<Response, Problem> {
@@ -168,6 +194,9 @@ pub(super) async fn again(
     let same = known(sign_in, &standing.keys, id).await?.is_some_and(|account| account.id == signed_in.account.id);
     if !same || challenge.reviewer.as_ref() != Some(&signed_in.account.id) {
         return Err(turn_away("somebody else signed in at the provider".to_owned()).await);
+    }
+    if !follow(sign_in, &mut signed_in, &standing, id).await? {
+        return Err(turn_away(NotSignedIn::NoRole.to_string()).await);
     }
     let earliest = challenge.created_at.as_second() - SKEW;
     match claims.authenticated_at() {
@@ -188,14 +217,14 @@ pub(super) async fn again(
             claims: verified.payload.clone(),
             key: verified.key.clone(),
         };
-        let outcomes = decide::record(sign_in, signed_in, challenge, (&shown, true), vec![used], id).await?;
+        let outcomes = decide::record(sign_in, &signed_in, challenge, (&shown, true), vec![used], id).await?;
         return match decide::refused(&outcomes, id) {
             Some(problem) => Err(problem),
             None => Ok(see_other(next)),
         };
     }
     let how = How::Oidc { issuer: claims.iss.clone(), subject: claims.sub.clone(), sid: claims.sid.clone() };
-    let renewed = session::renew(sign_in, signed_in, how, true);
+    let renewed = session::renew(sign_in, &signed_in, how, true);
     let mut ops = vec![used];
     ops.extend(renewed.ops);
     sign_in.commit(ops, id).await?;

@@ -13,6 +13,7 @@ pub(super) use provider::Provider;
 
 use std::collections::BTreeMap;
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State as Shared};
 use axum::http::HeaderMap;
@@ -28,7 +29,7 @@ use self::arrive::{again, welcome};
 use self::provider::Asking;
 use super::browser::{self, is_secret};
 use super::decide;
-use super::keys::{flow_of, with_cookie};
+use super::keys::{flow_of, read_json, with_cookie};
 use super::page::{escaped, page};
 use super::session::{self, Id, SignedIn};
 use super::state::{SignIn, actor, audit, failed, flow};
@@ -101,29 +102,57 @@ pub(super) struct Returned {
     error: Option<String>,
 }
 
-/// Sends a browser to the provider.
+/// Begins a sign-in at the provider.
 pub(super) async fn begin(Shared(sign_in): Shared<SignIn>, Id(id): Id, request: Request) -> Result<Response, Problem> {
     sign_in.provider()?;
-    let (parts, content) = request.into_parts();
-    let form: Form = read_form(&sign_in, &parts.headers, content).await?;
-    let (browser, cookie) = flow_of(&sign_in, &parts.headers);
-    let next = browser::next(form.next.as_deref());
+    let (browser, cookie) = flow_of(&sign_in, request.headers());
+    let (next, way) = asked(&sign_in, request).await?;
     let to = leave(&sign_in, (Purpose::SignIn, None), &browser, &next, Vec::new(), &id).await?;
-    Ok(with_cookie(see_other(&to), cookie))
+    Ok(with_cookie(way.to(&to), cookie))
 }
 
-/// Sends somebody signed in to the provider to prove again that it is them.
+/// Begins a proof by somebody signed in that it is them.
 pub(super) async fn prove(
     Shared(sign_in): Shared<SignIn>,
     Id(id): Id,
     signed_in: SignedIn,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, content) = request.into_parts();
-    let form: Form = read_form(&sign_in, &parts.headers, content).await?;
-    let next = browser::next(form.next.as_deref());
+    let (next, way) = asked(&sign_in, request).await?;
     let to = begin_for(&sign_in, &signed_in, Purpose::Prove, &next, Vec::new(), &id).await?;
-    Ok(see_other(&to))
+    Ok(way.to(&to))
+}
+
+/// How a browser is sent to the provider. Never by a redirect: a form may lead to our own pages only, whatever it is
+/// redirected to, and the provider may send the browser on to others.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// A script goes there.
+    Script,
+    /// A person follows a link.
+    Link,
+}
+
+impl Way {
+    fn to(self, to: &str) -> Response {
+        match self {
+            Self::Script => Json(json!({ "redirect": to })).into_response(),
+            Self::Link => {
+                let link = escaped(to);
+                page("Continue at your organisation", &format!("<p><a href=\"{link}\">Continue</a></p>"))
+            }
+        }
+    }
+}
+
+/// Where to go afterwards, and how to leave: a script sends JSON, a page without one its form.
+async fn asked(sign_in: &SignIn, request: Request) -> Result<(String, Way), Problem> {
+    let (parts, content) = request.into_parts();
+    let (form, way): (Form, Way) = match body::check_type(&parts.headers) {
+        Ok(()) => (read_json(sign_in, Request::from_parts(parts, content)).await?, Way::Script),
+        Err(_) => (read_form(sign_in, &parts.headers, content).await?, Way::Link),
+    };
+    Ok((browser::next(form.next.as_deref()), way))
 }
 
 /// A ceremony of somebody signed in by the provider: where to send the browser. `also` is committed with its row.
@@ -234,7 +263,7 @@ pub(super) async fn finish(Shared(sign_in): Shared<SignIn>, Id(id): Id, request:
                 Some(secret) => SignedIn::load(&sign_in, secret, true, &id).await?.map_err(Problem::not_signed_in)?,
                 None => return Err(Problem::not_signed_in("sign in first")),
             };
-            again(&sign_in, &challenge, &verified, &signed_in, &next, &id).await
+            again(&sign_in, &challenge, &verified, signed_in, &next, &id).await
         }
         Purpose::Enrol { .. } | Purpose::AddPasskey => {
             Err(Problem::spent("this attempt was begun for something else; begin again"))

@@ -163,11 +163,6 @@ impl Provider {
         Ok(Self { config, redirect, issuer, http: Http(client), clock: Clock(clock), known: Mutex::new(None) })
     }
 
-    /// Where its pages are, for the browser's policy.
-    pub fn origin(&self) -> String {
-        self.issuer.url().origin().ascii_serialization()
-    }
-
     pub(super) fn issuer(&self) -> &url::Url {
         self.issuer.url()
     }

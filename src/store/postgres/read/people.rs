@@ -13,7 +13,7 @@ use super::{collect, column, desk, doc, instant_if_any, parsed};
 use crate::domain::task::Task;
 use crate::domain::{Identity, TaskId, TenantName};
 use crate::store::rows::micros;
-use crate::store::{Claimed, Epoch, Error, Owner, PersonRecord, SignalRowBrief};
+use crate::store::{Browser, Claimed, Epoch, Error, Owner, PersonRecord, SignalRowBrief};
 
 const WHAT: &str = "person";
 
@@ -29,10 +29,12 @@ pub(in super::super) async fn person(pool: &Pool, identity: &Identity) -> Result
     let revision: i64 = column(row, 0, WHAT)?;
     let doc: Value = serde_json::from_str(column(row, 2, WHAT)?)
         .map_err(|error| super::corrupt(format!("{WHAT} {identity}"), error))?;
-    let mut seen: Vec<(TaskId, Timestamp)> = Vec::new();
+    let mut seen: Vec<(TaskId, Browser)> = Vec::new();
     let open: Vec<Task> = collect(&tasks, |row| super::doc(row, 2, "task", 1))?;
     for (task, row) in open.iter().zip(&tasks) {
-        seen.extend(instant_if_any(row, 3, "browser")?.map(|at| (task.id, at)));
+        if let Some(at) = instant_if_any(row, 3, "browser")? {
+            seen.push((task.id, Browser { at, session: column(row, 4, "browser")? }));
+        }
     }
     Ok(Some(PersonRecord {
         revision: revision.unsigned_abs(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::{Sqlite, sql};
 use super::desk::{signal_row, task_row};
-use super::{Window, all, and_one, column, doc, limit, paged, snapshot};
+use super::{Window, all, and_one, column, doc, limit, one, paged, snapshot};
 use crate::domain::CaseId;
 use crate::domain::task::Task;
 use crate::store::lists::{TASKS, after_task};

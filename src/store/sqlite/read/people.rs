@@ -11,7 +11,7 @@ use super::{all, column, desk, doc, instant, one, parsed, snapshot, text};
 use crate::domain::task::Task;
 use crate::domain::{Identity, TenantName};
 use crate::store::rows::micros;
-use crate::store::{Epoch, Error, Owner, PersonRecord, SignalRowBrief};
+use crate::store::{Browser, Epoch, Error, Owner, PersonRecord, SignalRowBrief};
 
 /// The person's row and the open case, of one moment.
 pub(in super::super) fn person(
@@ -45,8 +45,10 @@ pub(in super::super) fn person(
         })?;
         let mut seen = Vec::new();
         for task in tasks.iter().map(|task: &Task| task.id) {
-            let at = one(conn, "browser", sql::SEEN_AT, params![task.to_string()], |row| instant(row, 0, "browser"))?;
-            seen.extend(at.map(|at| (task, at)));
+            let browser = one(conn, "browser", sql::SEEN_WITH, params![task.to_string()], |row| {
+                Ok(Browser { at: instant(row, 0, "browser")?, session: column(row, 1, "browser")? })
+            })?;
+            seen.extend(browser.map(|browser| (task, browser)));
         }
         Ok(Some(PersonRecord {
             revision: u64::try_from(revision).unwrap_or_default(),
