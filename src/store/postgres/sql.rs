@@ -162,7 +162,7 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
         Name::LinkAccount => {
             "INSERT INTO reviewer_accounts AS a (issuer, subject, reviewer) VALUES ($1, $2, $3) \
             ON CONFLICT (issuer, subject) DO UPDATE SET reviewer = excluded.reviewer \
-            WHERE a.reviewer IN (SELECT id FROM reviewers WHERE disabled_at IS NOT NULL)"
+            WHERE (SELECT r.disabled_at FROM reviewers r WHERE r.id = a.reviewer) IS NOT NULL"
         }
         Name::PutInvite => {
             "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
