@@ -48,7 +48,7 @@ pub fn changed(mut claims: Value, change: &Value) -> Value {
 }
 
 /// Sends the browser off; what the provider was asked.
-async fn leave(browser: &mut Browser<'_>, provider: &FakeProvider) -> HashMap<String, String> {
+pub async fn leave(browser: &mut Browser<'_>, provider: &FakeProvider) -> HashMap<String, String> {
     let reply = browser.form("/console/sign-in/oidc", &[("next", "/console/tasks")]).await;
     assert_eq!(reply.status, 303, "{reply:?}");
     let asked = asked(reply.location());

@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod postgres;
 pub mod proxy;
+pub mod router;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
