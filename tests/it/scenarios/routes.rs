@@ -20,6 +20,7 @@ use self::cast::{Cast, TOKEN};
 use self::deeds::{Content, Deed};
 use self::stage::Stage;
 use self::table::{WHO, Who};
+use super::revoked;
 use crate::sign_in::authenticator::ORIGIN;
 use crate::sign_in::house::{Browser, Reply};
 use crate::support::{reviewer, router};
@@ -78,6 +79,7 @@ impl Stage {
         for line in text.lines() {
             if !line.starts_with(' ') {
                 table = line.split(':').next().unwrap_or_default();
+                continue;
             }
             match table {
                 "audit" => {}
@@ -145,6 +147,9 @@ impl Stage {
     async fn done(&self, cast: &mut Cast<'_>, deed: &Deed) -> Option<String> {
         let before = self.picture(true).await;
         let reply = fire(cast.browser_mut(deed.by), deed, &deed.content, OURS).await;
+        if let Some((user, times)) = deed.revokes.filter(|_| reply.status == deed.status) {
+            revoked(&self.scene.app, user, times).await;
+        }
         self.scene.app.idle().await;
         let moved = self.picture(true).await != before;
         if reply.status != deed.status || moved != deed.moves {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use oust::domain::plan::StepId;
 use oust::domain::task::Order;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::cast::Cast;
 use super::stage::{Case, Stage};
@@ -34,6 +35,8 @@ pub struct Deed {
     pub by: &'static str,
     pub status: u16,
     pub moves: bool,
+    /// Whose sessions a worker revokes because of it, for which time.
+    pub revokes: Option<(Uuid, u64)>,
     /// What those who must not are told.
     pub says: &'static [(Who, &'static str)],
 }
@@ -59,6 +62,7 @@ fn deed(route: &'static str, rule: Rule, by: &'static str, content: Value) -> De
         by,
         status: 200,
         moves: true,
+        revokes: None,
         says: &[],
     }
 }
@@ -84,6 +88,10 @@ impl Deed {
 
     fn answered(self, status: u16) -> Self {
         Self { status, ..self }
+    }
+
+    fn revoking(self, user: Uuid, times: u64) -> Self {
+        Self { revokes: Some((user, times)), ..self }
     }
 
     fn saying(self, says: &'static [(Who, &'static str)]) -> Self {
@@ -194,7 +202,7 @@ fn tasks(stage: &Stage) -> Vec<Deed> {
         scriptless("/console/tasks/decisions").sending(vote()).answered(422),
         scriptless("/console/tasks/{id}/decision").at(stage.scene.task.id).sending(vote()).answered(422),
         deed("/console/tasks/{id}/done", Rule::Reports, "rita", done).at(manual.id),
-        deed("/console/tasks/{id}/person", Rule::Reports, "rita", person).at(held.id),
+        deed("/console/tasks/{id}/person", Rule::Reports, "rita", person).at(held.id).revoking(stage.meant, 1),
     ]
 }
 
@@ -222,7 +230,8 @@ async fn decisions(stage: &Stage, cast: &mut Cast<'_>) -> Vec<Deed> {
 fn secrets(stage: &Stage) -> Vec<Deed> {
     let to = |route| deed(route, Rule::Receives, "rita", json!({ "key": stage.scene.app.recipient }));
     vec![
-        to("/console/tasks/{id}/presence").at(stage.scene.task.id).answered(204),
+        // The password is set while the page is there, and the sessions are revoked again.
+        to("/console/tasks/{id}/presence").at(stage.scene.task.id).answered(204).revoking(stage.scene.ada, 2),
         to("/console/tasks/{id}/reveal").at(stage.scene.task.id),
         to("/console/tasks/{id}/acknowledge").at(stage.scene.task.id).answered(204),
     ]
@@ -232,7 +241,7 @@ fn everything(stage: &Stage) -> Vec<Deed> {
     let settle = |body: Value| deed("/console/buried/{id}/settle", Rule::Acts, "rita", body);
     let [replayed, dropped] = stage.buried;
     vec![
-        settle(json!({ "verb": "replay" })).called("replay").at(replayed),
+        settle(json!({ "verb": "replay" })).called("replay").at(replayed).revoking(stage.found, 1),
         settle(json!({ "verb": "drop", "reason": "a test of the forwarder" })).called("drop").at(dropped),
         deed("/console/pause", Rule::Acts, "rita", json!({ "reason": "drill" })),
         deed("/console/resume", Rule::Acts, "rita", json!({})),

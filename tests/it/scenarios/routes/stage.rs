@@ -39,7 +39,8 @@ pub struct Stage {
     /// An alert about nobody known, and who it was about.
     pub held: Task,
     pub meant: Uuid,
-    /// Set aside: to replay, to drop.
+    /// Set aside: to replay, which is about somebody, and to drop.
+    pub found: Uuid,
     pub buried: [BuriedId; 2],
 }
 
@@ -68,7 +69,7 @@ impl Stage {
             scene.bury(1, "sentinel", Value::String(detection)).await,
             scene.bury(2, "sentinel", json!("not json")).await,
         ];
-        Self { provider, bob, failed, in_doubt, confirm, manual, held, meant, buried, scene }
+        Self { provider, bob, failed, in_doubt, confirm, manual, held, meant, found, buried, scene }
     }
 
     /// Time passes for everybody.
