@@ -257,6 +257,7 @@ impl Person {
             mode: around.rules.mode,
             signals: 0,
             latest_activity: arrival.activity.min(around.now),
+            told_at: None,
             playbooks: Default::default(),
             runs: Vec::new(),
             evidence: Vec::new(),
@@ -288,6 +289,8 @@ impl Person {
     }
 
     fn newer_evidence(&mut self, around: &Around<'_>, out: &mut Output) {
+        let Some(case) = &mut self.doc.case else { return };
+        case.told_at = Some(around.now);
         for task in self.tasks.values_mut().filter(|task| task.state.is_undecided()) {
             if task.apply(task::Event::NewerEvidence, around.now).is_ok() {
                 out.tasks.insert(task.id);

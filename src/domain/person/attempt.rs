@@ -11,6 +11,7 @@ use super::super::plan::{EffectClass, MANUAL, REVOKE, Step, StepId};
 use super::super::run::{Event, Illegal, StepState, Verdict};
 use super::super::task::{self, Changed, Target, TargetClass, Task};
 use super::ask::{about, is_reset, manual_text};
+use super::learn::{known_until, risk_closed_since};
 use super::{Around, Deed, Note, Output, Person};
 
 impl Person {
@@ -418,8 +419,7 @@ impl Person {
             version: u64::from(of_run.plan.version),
             hash: of_run.plan_hash.clone(),
         };
-        let closed =
-            prepared.get("risk_state").and_then(Value::as_str).filter(|s| matches!(*s, "dismissed" | "confirmedSafe"));
+        let closed = risk_closed_since(prepared, known_until(self.doc.case.as_ref(), &self.tasks[&task]));
         let claim = task::Claim {
             step: step.id.0.clone(),
             fence: self.tasks[&task].fence + 1,

@@ -131,6 +131,9 @@ pub struct Case {
     pub mode: Mode,
     pub signals: u32,
     pub latest_activity: Timestamp,
+    /// When the newest evidence that the person is at risk came.
+    #[serde(default)]
+    pub told_at: Option<Timestamp>,
     /// Names of the playbooks that ran.
     pub playbooks: BTreeSet<String>,
     pub runs: Vec<RunId>,
