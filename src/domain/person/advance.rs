@@ -18,6 +18,9 @@ use super::{Around, Deed, LastCase, Note, Output, Person};
 /// The pseudo step under which a read-back runs.
 pub const READ_BACK: &str = "read_back";
 
+/// Why a first revoke is left out.
+pub(super) const COVERED: &str = "sessions were already revoked after this activity";
+
 /// A step held by its plan, so that the person may change meanwhile.
 pub(super) struct Planned {
     plan: Arc<Plan>,
@@ -41,6 +44,7 @@ impl Person {
         loop {
             let written = out.journal.len();
             self.read_answers(around, out)?;
+            self.keep_denied(around, out)?;
             self.carry_out(around, out)?;
             self.judge_pending(around, out)?;
             let open: Vec<RunId> = self.runs.iter().filter(|run| run.is_open()).map(|run| run.id).collect();
@@ -127,7 +131,7 @@ impl Person {
             match self.state(run, &step.id) {
                 StepState::Todo if step.follows.is_none() => {
                     if is_first && self.run(run).is_some_and(|r| r.satisfied) {
-                        let reason = "sessions were already revoked after this activity".into();
+                        let reason = COVERED.to_owned();
                         self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })?;
                     } else if self.admits(run, &step, around, out)? {
                         match &step.approval {

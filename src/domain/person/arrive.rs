@@ -11,6 +11,7 @@ use super::super::plan::{Plan, REVOKE};
 use super::super::run::{Entry, Event, Illegal, Mode, Run, StepState};
 use super::super::signal::{Kind, Risk};
 use super::super::task;
+use super::denied::is_denied;
 use super::{Around, Case, Note, Output, Person, Traces};
 
 /// A pinned plan by its hash.
@@ -84,6 +85,7 @@ impl Person {
         if around.now.duration_since(arrival.activity) > around.rules.max_age {
             return self.old_news(&arrival, around, out);
         }
+        self.keep_denied(around, out)?;
         if around.rules.mode == Mode::Enforce && self.has_revoke_in_flight() {
             let case = self.doc.case.as_ref().map(|case| case.id);
             out.outcomes.push((arrival.signal, Taken::Pending { case }));
@@ -112,7 +114,7 @@ impl Person {
 
     /// Signals that met a revoke in flight are judged once it has settled.
     pub(super) fn judge_pending(&mut self, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
-        if self.doc.pending.is_empty() || self.has_revoke_in_flight() {
+        if self.doc.pending.is_empty() || self.has_revoke_in_flight() || self.has_denied_revoke() {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.doc.pending);
@@ -126,6 +128,7 @@ impl Person {
                 step.action == REVOKE
                     && match state {
                         StepState::Intended { .. } | StepState::Unknown { .. } | StepState::Backoff { .. } => true,
+                        state if is_denied(state) => false,
                         // One that follows a step which nobody began is not on its way.
                         StepState::Todo | StepState::Parked { .. } => {
                             step.phase == super::super::plan::Phase::Contain && !run.satisfied && run.is_owed(step)

@@ -11,6 +11,7 @@ use super::super::plan::{EffectClass, MANUAL, REVOKE, Step, StepId};
 use super::super::run::{Event, Illegal, StepState, Verdict};
 use super::super::task::{self, Changed, Target, TargetClass, Task};
 use super::ask::{about, is_reset, manual_text};
+use super::denied::is_denied;
 use super::learn::{known_until, risk_closed_since};
 use super::{Around, Deed, Note, Output, Person};
 
@@ -25,6 +26,9 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         if is_busy(run, &step.id, around, out) {
+            return Ok(());
+        }
+        if self.end_denied(run, step, around, out)? {
             return Ok(());
         }
         let state = self.state(run, &step.id);
@@ -357,6 +361,7 @@ impl Person {
                         StepState::Todo if self.order_of(other.id).is_some() => other.is_open() && s.follows.is_none(),
                         StepState::Todo => other.is_open() && s.follows.is_none() && s.approval.is_none(),
                         // Approved and held by a guard: what was decided does not wait for that, everything else does.
+                        state @ StepState::Parked { .. } if is_denied(state) => false,
                         StepState::Parked { .. } => {
                             other.is_open() && s.follows.is_none() && (s.approval.is_none() || !by_hand)
                         }

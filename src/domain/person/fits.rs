@@ -7,6 +7,7 @@ use super::super::plan::{CONFIRM, DISMISS, EffectClass, Phase, RESET, REVOKE, St
 use super::super::run::{Mode, Run, StepState, Verdict};
 use super::super::task::{Order, Progress, State, Task};
 use super::Person;
+use super::denied::is_denied;
 
 /// Why an order makes no sense now. Texts are shown as they are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +87,10 @@ impl Person {
 
     fn fits_revoke(&self) -> Result<(), NotNow> {
         let parked = |(step, state): (&Step, &StepState)| {
-            step.action == REVOKE && step.phase == Phase::Contain && matches!(state, StepState::Parked { .. })
+            step.action == REVOKE
+                && step.phase == Phase::Contain
+                && matches!(state, StepState::Parked { .. })
+                && !is_denied(state)
         };
         if self.enforced().any(|run| run.steps().any(parked)) {
             return unfit("a guard holds the revoke: release it or resume, and it goes at once");

@@ -108,7 +108,7 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
         Kind::Release => vec![
             "Approve frees everything parked in this tenant, oldest first: each person's sessions are revoked now."
                 .to_owned(),
-            "Deny leaves it parked: those sessions keep working.".to_owned(),
+            "Deny leaves it parked: those sessions keep working until a newer alert about one of them, or a revoke asked for by hand in the case, is judged anew.".to_owned(),
             "Check first that a faulty detection rule did not name half the company.".to_owned(),
         ],
         Kind::Held => vec![
