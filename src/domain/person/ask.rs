@@ -197,6 +197,10 @@ impl Person {
             if task.next_due().is_some_and(|due| due <= around.now) && task.apply(task::Event::Tick, around.now).is_ok()
             {
                 out.tasks.insert(task.id);
+                let begun = task.run.is_some_and(|run| self.runs.iter().any(|other| other.id == run));
+                if let (true, false, Some(case)) = (is_unanswered_reset(task), begun, &mut self.doc.case) {
+                    case.unchanged = true;
+                }
             }
         }
         let mut answers: Vec<(RunId, Event)> = Vec::new();
@@ -265,6 +269,13 @@ pub const GUEST_RESET: &str = "This person is a guest; the home tenant owns pass
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A new password was ordered, and time went by before its run began: no step can say so.
+fn is_unanswered_reset(task: &Task) -> bool {
+    task.kind == Kind::Order
+        && matches!(task.state, State::Expired { .. } | State::Lapsed { .. })
+        && task.rows.iter().any(|row| row.action == RESET)
 }
 
 /// What a task's state means for one of its steps; `None` while it waits.

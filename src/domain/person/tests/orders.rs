@@ -6,7 +6,7 @@ use super::super::*;
 use super::laws;
 use super::world::{How, World, step};
 use crate::domain::run::StepState;
-use crate::domain::task::Order;
+use crate::domain::task::{Order, sample};
 
 /// Everything that is called succeeds until nothing is called any more.
 fn answered(world: &mut World) {
@@ -146,4 +146,45 @@ fn an_ordered_reset_that_a_guard_holds_is_joined_by_a_later_playbook() {
     world.arrive(0, 0);
     answered(&mut world);
     assert_eq!((world.state(2, "revoke"), world.state(2, "reset")), ("done", "joined"), "{:#?}", laws::picture(&world));
+}
+
+/// Contained, all that was asked for denied, its manual step open.
+fn with_reset_denied() -> World {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(1, 10);
+    answered(&mut world);
+    let asked = |task: &TaskId| world.person.tasks[task].kind == task::Kind::Approval;
+    let asked: Vec<TaskId> = world.open_tasks().into_iter().filter(asked).collect();
+    assert!(asked.into_iter().all(|task| world.deny(task)));
+    assert_eq!(world.state(0, "reset"), "declined");
+    assert_eq!(world.state(0, "by_hand"), "waiting", "the case is open");
+    world
+}
+
+#[test]
+fn an_ordered_reset_that_nobody_decides_or_begins_in_time_keeps_the_case_open() {
+    let unchanged = |world: &World| world.person.doc.case.as_ref().expect("open").unchanged;
+    let mut world = with_reset_denied();
+    let order = world.ask(Order::Reset);
+    world.pass(14_401);
+    assert_eq!((world.person.tasks[&order].state.word(), unchanged(&world)), ("expired", true));
+    world.calm();
+    assert_eq!((world.closed_cases, unchanged(&world)), (0, true), "only a person closes it");
+
+    let mut world = with_reset_denied();
+    let order = world.ask(Order::Reset);
+    let (now, task) = (world.now, world.person.tasks.get_mut(&order).expect("the order"));
+    let vote = sample::approve(task, "ada", 2, now);
+    task.apply(vote, now).expect("an entitled vote");
+    world.pass(31 * 60);
+    assert_eq!((world.person.tasks[&order].state.word(), unchanged(&world)), ("lapsed", true));
+
+    let mut world = with_reset_denied();
+    let order = world.ask(Order::Revoke);
+    world.pass(14_401);
+    assert_eq!(
+        (world.person.tasks[&order].state.word(), unchanged(&world)),
+        ("expired", false),
+        "no password was asked"
+    );
 }
