@@ -13,6 +13,7 @@ use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
 use super::ask::is_reset;
 use super::attempt::is_busy;
+use super::by_hand::RESET_BY_HAND;
 use super::{Around, Deed, LastCase, Note, Output, Person};
 
 /// The pseudo step under which a read-back runs.
@@ -263,7 +264,7 @@ impl Person {
             }
             if let (true, Some(text)) = (is_reset(&step), self.manual_reset_text(run)) {
                 self.task_event(run, &step.id, around, out, |step, _| task::Event::Dropped { step });
-                self.ask_manual(run, &step.id, "Reset the password by hand".into(), text, around, out)?;
+                self.ask_manual(run, &step.id, RESET_BY_HAND.into(), text, around, out)?;
             } else if let Some(policy) = &step.approval {
                 match groups.last_mut().filter(|(name, _)| consecutive && name == policy) {
                     Some((_, steps)) => steps.push(step.id.clone()),
@@ -323,8 +324,8 @@ impl Person {
         }
         let state = self.state(run, followed);
         match self.run(run).and_then(|r| r.intent(followed)) {
-            Some(sent) if state.is_settled() || matches!(state, StepState::Unknown { .. }) => {
-                let since = EffectKey::of(run, &step.id, sent.attempt);
+            Some(_) if state.is_settled() || matches!(state, StepState::Unknown { .. } | StepState::Waiting { .. }) => {
+                let since = EffectKey::of(run, &step.id, self.times_done(run, followed));
                 let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
                 let was_done = matches!(mine, StepState::Done { .. } | StepState::Failed { .. });
                 if was_done && revoked.is_some_and(|key| key != since) {

@@ -78,7 +78,13 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let steps = [step.clone()];
-        self.ask(run, Kind::Manual, title, Some(instructions), Policy::open(), Vec::new(), &steps, around, out)
+        self.ask(run, Kind::Manual, title, Some(instructions), Policy::open(), Vec::new(), &steps, around, out)?;
+        let StepState::Waiting { task } = self.state(run, step) else { return Ok(()) };
+        let followed = self.run(run).is_some_and(|run| run.plan.steps.iter().any(|s| s.follows.as_ref() == Some(step)));
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.revokes_after = followed;
+        }
+        Ok(())
     }
 
     /// Something to be done by hand beside the steps: no step waits for it.

@@ -247,9 +247,8 @@ impl Person {
         if let (true, true, Some(intent)) = (step.idempotent, open, of_run.and_then(|r| r.intent(&step.id))) {
             return intent.key;
         }
-        let followed = step.follows.as_ref().and_then(|followed| of_run?.intent(followed));
-        let generation = match followed {
-            Some(followed) => followed.attempt,
+        let generation = match &step.follows {
+            Some(followed) => self.times_done(run, followed),
             None if step.idempotent => 0,
             None => attempt,
         };
@@ -482,7 +481,8 @@ impl Person {
                 if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
                     let fault = Fault::refuse("OUST-T-CLAIM", refused.to_string());
                     if is_reset(step) {
-                        self.tell_of_unchanged_password(&fault, around, out);
+                        self.leave_to_hand(run, step, fault, around, out)?;
+                        return Ok(false);
                     }
                     self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
                 }

@@ -120,9 +120,11 @@ impl Person {
         if let Some(task) = self.tasks.values().filter(|task| Some(task.id) != mine).find(waits) {
             return Err(NotNow::AlreadyAsked { task: task.id, what: "a password reset is asked for already" });
         }
-        for (step, state) in self.enforced().flat_map(Run::steps).filter(|(step, _)| step.action == RESET) {
+        let steps = self.enforced().flat_map(|run| run.steps().map(move |(step, state)| (run, step, state)));
+        for (run, step, state) in steps.filter(|(_, step, _)| step.action == RESET) {
             match state {
                 state if state.is_settled() => {}
+                _ if self.is_left_to_hand(run, step) => {}
                 StepState::Waiting { task } => {
                     let what = "the password is to be reset by hand already";
                     return Err(NotNow::AlreadyAsked { task: *task, what });

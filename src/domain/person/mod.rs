@@ -8,6 +8,7 @@ mod advance;
 mod arrive;
 mod ask;
 mod attempt;
+mod by_hand;
 mod denied;
 mod fits;
 mod handover;

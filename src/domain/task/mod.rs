@@ -239,6 +239,9 @@ pub struct Task {
     pub snapshot: Snapshot,
     /// Evidence that came after the snapshot: shown, and invalidates nothing.
     pub newer: u32,
+    /// A job in place of a step that a revoke follows: it follows the report.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revokes_after: bool,
     pub created_at: Timestamp,
     /// Made while nothing had effects: may be decided for practice, is never executed.
     pub shadow: bool,
@@ -338,6 +341,7 @@ impl Task {
             rows: new.rows,
             snapshot,
             newer: 0,
+            revokes_after: false,
             created_at,
             shadow,
             revision: 0,

@@ -188,3 +188,26 @@ fn an_ordered_reset_that_nobody_decides_or_begins_in_time_keeps_the_case_open() 
         "no password was asked"
     );
 }
+
+#[test]
+fn a_reset_ordered_once_more_takes_the_place_of_one_that_was_left_to_be_done_by_hand() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    let reset = world.open_tasks()[0];
+    assert!(world.approve(reset));
+    world.answer(0, How::Done);
+    let sent = world.calls.iter().position(|deed| matches!(deed, Deed::Effect { .. })).expect("the reset");
+    world.answer(sent, How::Refuse);
+    answered(&mut world);
+    assert_eq!(world.state(0, "reset"), "waiting");
+    let by_hand = world.open_tasks()[0];
+    let order = world.ask(Order::Reset);
+    assert_eq!(world.state(0, "reset"), "waiting", "until it is approved");
+    assert!(world.approve(order));
+    assert_eq!((world.state(0, "reset"), world.person.tasks[&by_hand].state.word()), ("joined", "cancelled"));
+    answered(&mut world);
+    world.calm();
+    laws::at_rest(&world);
+    assert_eq!((world.sent("reset"), world.sent("revoke_after_reset"), world.closed_cases), (2, 2, 1));
+}

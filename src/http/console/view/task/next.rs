@@ -101,10 +101,11 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
     }
     match task.kind {
         Kind::Approval => approval(task, who),
-        Kind::Manual => vec![
-            "Nothing is done by oust for this task: follow the instructions, then report it done.".to_owned(),
-            "Where it replaces a reset, oust revokes the sessions again afterwards.".to_owned(),
-        ],
+        Kind::Manual => {
+            let then = "Once it is reported done, oust revokes the sessions again.";
+            let by_hand = "Nothing is done by oust for this task: follow the instructions, then report it done.";
+            [by_hand].into_iter().chain(task.revokes_after.then_some(then)).map(str::to_owned).collect()
+        }
         Kind::Release => vec![
             "Approve frees everything parked in this tenant, oldest first: each person's sessions are revoked now."
                 .to_owned(),
