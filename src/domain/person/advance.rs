@@ -52,10 +52,11 @@ impl Person {
             for run in &open {
                 self.contain(*run, around, out)?;
             }
-            // One playbook after the other; what people ordered waits for none of them.
+            // One playbook after the other; what people ordered waits for none of them, and nothing for a rehearsal.
             let ordered = |run: &RunId| self.order_of(*run).is_some();
-            let first = open.iter().find(|run| !ordered(run)).copied();
-            let beside: Vec<RunId> = open.into_iter().filter(ordered).collect();
+            let first_of = |shadow| open.iter().find(|run| !ordered(run) && self.is_shadow(**run) == shadow).copied();
+            let first: Vec<RunId> = first_of(false).into_iter().chain(first_of(true)).collect();
+            let beside: Vec<RunId> = open.iter().copied().filter(ordered).collect();
             for run in first.into_iter().chain(beside) {
                 self.later_phases(run, around, out)?;
                 self.close_run(run, around, out)?;
@@ -437,7 +438,7 @@ impl Person {
     /// Ends the open case; `why` when a person closed it.
     pub(super) fn end_case(&mut self, why: Option<&str>, around: &Around<'_>, out: &mut Output) {
         let Some(case) = self.doc.case.take() else { return };
-        let playbooks = case.playbooks.clone();
+        let playbooks = case.playbooks.iter().filter(|name| self.has_run(name, Mode::Enforce)).cloned().collect();
         self.doc.last_case =
             (case.mode == Mode::Enforce).then_some(LastCase { id: case.id, closed_at: around.now, playbooks });
         let mut detail = json!({"case": case.id});

@@ -183,7 +183,7 @@ impl Person {
     fn covered(&mut self, arrival: Arrival, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let name = &arrival.plan.plan.name;
         let ran = match (&self.doc.case, &self.doc.last_case) {
-            (Some(case), _) => case.playbooks.contains(name),
+            (Some(_), _) => self.has_run(name, around.rules.mode),
             (None, Some(last)) if around.now.duration_since(last.closed_at) <= around.rules.aftermath => {
                 last.playbooks.contains(name)
             }
@@ -205,6 +205,12 @@ impl Person {
         let case = self.doc.case.as_ref().map(|case| case.id);
         out.outcomes.push((signal, Taken::Covered { case, run: Some(run) }));
         Ok(())
+    }
+
+    /// The open case ran this playbook. A rehearsal of it is none where effects are sent.
+    pub(super) fn has_run(&self, playbook: &str, mode: Mode) -> bool {
+        let counts = |run: &Run| run.mode == Mode::Enforce || mode == Mode::Shadow;
+        self.runs.iter().any(|run| run.plan.name == playbook && counts(run))
     }
 
     fn open_run(
@@ -244,6 +250,7 @@ impl Person {
         if let Some(case) = &mut self.doc.case {
             case.runs.push(id);
             case.playbooks.insert(plan.name.clone());
+            case.takes_effect(around.rules.mode);
         }
         self.newer_evidence(around, out);
         Ok(id)
@@ -308,7 +315,9 @@ impl Person {
             detail: serde_json::json!({"signal": arrival.signal, "activity_at": arrival.activity}),
         });
         let title = format!("Old news: {} of {}", arrival.kind, arrival.activity);
-        let already = self.tasks.values().any(|t| t.kind == task::Kind::Held && !t.state.is_terminal());
+        let rehearses = around.rules.mode == Mode::Shadow;
+        let held = |t: &task::Task| t.kind == task::Kind::Held && (rehearses || !t.shadow);
+        let already = self.tasks.values().any(|t| held(t) && !t.state.is_terminal());
         if !already {
             self.ask_held(
                 title,

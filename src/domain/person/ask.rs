@@ -89,8 +89,7 @@ impl Person {
 
     /// Something to be done by hand beside the steps: no step waits for it.
     pub(super) fn ask_beside(&mut self, title: &str, instructions: String, around: &Around<'_>, out: &mut Output) {
-        let open = |t: &Task| t.kind == Kind::Manual && t.title == title && !t.state.is_terminal();
-        if self.tasks.values().any(open) {
+        if self.is_asked(Kind::Manual, title, around) {
             return;
         }
         self.raise(Kind::Manual, title.to_owned(), Some(instructions), Policy::open(), None, Vec::new(), around, out);
@@ -98,11 +97,17 @@ impl Person {
 
     /// Nobody could decide by rule: a human has to look.
     pub(super) fn ask_held(&mut self, title: String, instructions: String, around: &Around<'_>, out: &mut Output) {
-        let open = |t: &Task| t.kind == Kind::Held && t.title == title && !t.state.is_terminal();
-        if self.tasks.values().any(open) {
+        if self.is_asked(Kind::Held, &title, around) {
             return;
         }
         self.raise(Kind::Held, title, Some(instructions), Policy::open(), None, Vec::new(), around, out);
+    }
+
+    /// The same is asked already; what a rehearsal asks counts only there.
+    fn is_asked(&self, kind: Kind, title: &str, around: &Around<'_>) -> bool {
+        let rehearses = around.rules.mode == Mode::Shadow;
+        let same = |t: &Task| t.kind == kind && t.title == title && (rehearses || !t.shadow);
+        self.tasks.values().any(|task| same(task) && !task.state.is_terminal())
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private funnel for every kind of task")]
@@ -123,7 +128,7 @@ impl Person {
             self.record(out, around.now, run, Event::Asked { step: step.clone(), task })?;
         }
         let asks_for_reset = |id| self.spec(run, id).is_some_and(|(_, step)| is_reset(step));
-        if steps.iter().any(asks_for_reset) {
+        if steps.iter().any(asks_for_reset) && !self.is_shadow(run) {
             self.supersede_orders(task, around, out);
         }
         Ok(())

@@ -115,7 +115,9 @@ impl Person {
                         | P::Failed { may_retry: true, .. }
                 )
             };
-            !task.state.is_terminal() && task.rows.iter().any(|row| row.action == RESET && open(&row.progress))
+            !task.state.is_terminal()
+                && !task.shadow
+                && task.rows.iter().any(|row| row.action == RESET && open(&row.progress))
         };
         if let Some(task) = self.tasks.values().filter(|task| Some(task.id) != mine).find(waits) {
             return Err(NotNow::AlreadyAsked { task: task.id, what: "a password reset is asked for already" });

@@ -160,6 +160,15 @@ pub struct Case {
     pub changed_by_user_at: Option<Timestamp>,
 }
 
+impl Case {
+    /// A run was opened in this mode: a case that began as a rehearsal is none from the first real one on.
+    fn takes_effect(&mut self, mode: Mode) {
+        if mode == Mode::Enforce {
+            self.mode = mode;
+        }
+    }
+}
+
 /// What remains of a closed case: enough to know whether a late signal brings anything new.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastCase {

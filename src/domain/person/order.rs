@@ -127,6 +127,7 @@ impl Person {
         let is_revoke = plan.steps.iter().any(|step| step.action == REVOKE && step.follows.is_none())
             && !plan.steps.iter().any(|step| step.action == RESET);
         case.runs.push(id);
+        case.takes_effect(around.rules.mode);
         let case = case.id;
         let by = task.approval.as_ref().map(|approval| approval.by.clone()).unwrap_or_default();
         let plan = Arc::new(plan.clone());

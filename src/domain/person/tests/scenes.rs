@@ -290,6 +290,27 @@ fn a_reset_found_without_effect_for_good_waits_for_whoever_does_it_by_hand() {
     assert_eq!(world.sent("revoke_after_reset"), 4, "{:#?}", laws::picture(&world));
 }
 
+#[test]
+fn what_a_rehearsal_left_open_holds_off_nothing_real() {
+    let mut world = World::new(Mode::Shadow);
+    world.arrive(3, 600);
+    world.arrive(1, 600);
+    settle_all(&mut world);
+    let case = |world: &World| world.person.doc.case.clone().expect("open");
+    assert_eq!(case(&world).mode, Mode::Shadow);
+    world.rules.mode = Mode::Enforce;
+    world.arrive(3, 10);
+    settle_all(&mut world);
+    assert_eq!((case(&world).mode, world.sent("revoke")), (Mode::Enforce, 1));
+    let real = |world: &World| world.person.tasks.values().find(|task| !task.shadow).map(|task| task.id);
+    let reset = real(&world).expect("the reset is asked for beside the rehearsals");
+    assert!(world.deny(reset));
+    assert!(world.person.may_be_ordered(&Order::Reset, Mode::Enforce).is_ok());
+    world.arrive(1, 600);
+    assert_eq!(world.person.runs.len(), 4, "covered, and only rehearsed: it runs");
+    world.calm();
+    let last = world.person.doc.last_case.clone().expect("a case that had effects");
+    assert_eq!(last.playbooks, ["short", "travel"].map(str::to_owned).into());
 }
 
 #[test]
