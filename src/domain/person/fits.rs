@@ -29,6 +29,37 @@ impl Person {
         matches!(self.state(run, step), StepState::Declined { verdict: Verdict::Denied | Verdict::Revoked })
     }
 
+    /// The verb that an order sends.
+    pub fn action_of<'a>(&'a self, order: &'a Order) -> Option<&'a str> {
+        match order {
+            Order::Revoke => Some(REVOKE),
+            Order::Reset => Some(RESET),
+            Order::ConfirmCompromised => Some(CONFIRM),
+            Order::DismissRisk => Some(DISMISS),
+            Order::Again { run, step } => Some(&self.run(*run)?.plan.step(step)?.action),
+            Order::Skip { .. } | Order::Settle { .. } | Order::Cancel { .. } | Order::Close => None,
+        }
+    }
+
+    /// People said no to what it asks for, as a step of a run or as an order before it. What was said in a rehearsal
+    /// was practice.
+    pub fn overrules(&self, order: &Order) -> bool {
+        let Some(action) = self.action_of(order) else { return false };
+        let said_no =
+            |run: &Run| run.steps().any(|(step, _)| step.action == action && self.was_denied(run.id, &step.id));
+        let denied = |task: &Task| {
+            let no = matches!(task.state, State::Denied { .. } | State::Revoked { .. });
+            no && task.order().is_some_and(|other| self.action_of(other) == Some(action))
+        };
+        self.runs.iter().any(|run| run.mode == Mode::Enforce && said_no(run)) || self.tasks.values().any(denied)
+    }
+
+    /// Both cannot be asked for at once: the same order, or the same done to the person under another name.
+    fn is_the_same(&self, one: &Order, other: &Order) -> bool {
+        let of_person = |order| self.action_of(order).filter(|word| [REVOKE, RESET, CONFIRM, DISMISS].contains(word));
+        one.is_about_the_same(other) || of_person(one).is_some_and(|action| of_person(other) == Some(action))
+    }
+
     /// The orders that make sense for the open case now.
     pub fn offers(&self, mode: Mode) -> Vec<Order> {
         let mut orders = vec![Order::Revoke, Order::Reset, Order::ConfirmCompromised, Order::DismissRisk];
@@ -57,7 +88,7 @@ impl Person {
         let open = self
             .tasks
             .values()
-            .find(|task| !task.state.is_terminal() && task.order().is_some_and(|other| other.is_about_the_same(order)));
+            .find(|task| !task.state.is_terminal() && task.order().is_some_and(|other| self.is_the_same(other, order)));
         if let Some(task) = open {
             return Err(NotNow::AlreadyAsked { task: task.id, what: "this is asked for already" });
         }

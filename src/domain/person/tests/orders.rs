@@ -190,6 +190,38 @@ fn an_ordered_reset_that_nobody_decides_or_begins_in_time_keeps_the_case_open() 
 }
 
 #[test]
+fn what_people_denied_is_overruled_by_every_order_for_the_same() {
+    let mut world = with_reset_denied();
+    let again = Order::Again { run: world.person.runs[0].id, step: StepId("reset".into()) };
+    assert!(world.person.overrules(&again) && world.person.overrules(&Order::Reset));
+    for other in [Order::ConfirmCompromised, Order::Revoke, Order::DismissRisk, Order::Close] {
+        assert!(!world.person.overrules(&other), "{other:?}");
+    }
+    let order = world.ask(Order::ConfirmCompromised);
+    assert!(world.deny(order));
+    assert!(world.person.overrules(&Order::ConfirmCompromised), "an order that was denied is not asked for past them");
+    let mut rehearsal = World::new(Mode::Shadow);
+    rehearsal.arrive(1, 10);
+    answered(&mut rehearsal);
+    for task in rehearsal.open_tasks() {
+        rehearsal.deny(task);
+    }
+    assert!(!rehearsal.person.overrules(&Order::Reset), "a rehearsal is practice");
+}
+
+#[test]
+fn one_thing_is_not_asked_for_under_two_names() {
+    let mut world = with_reset_denied();
+    let again = Order::Again { run: world.person.runs[0].id, step: StepId("reset".into()) };
+    for (one, other) in [(Order::Reset, &again), (again.clone(), &Order::Reset)] {
+        let open = world.ask(one);
+        let refused = world.person.may_be_ordered(other, Mode::Enforce);
+        assert!(matches!(refused, Err(NotNow::AlreadyAsked { task, .. }) if task == open), "{refused:?}");
+        assert!(world.deny(open));
+    }
+}
+
+#[test]
 fn a_reset_ordered_once_more_takes_the_place_of_one_that_was_left_to_be_done_by_hand() {
     let mut world = World::new(Mode::Enforce);
     world.arrive(3, 10);

@@ -1,7 +1,7 @@
 //! What this reviewer can do with a task, and what follows from it.
 
 use super::super::{Eye, paths, words};
-use crate::domain::task::{Kind, Progress, Task, Verdict};
+use crate::domain::task::{Kind, Order, Progress, Task, Verdict};
 
 /// What the buttons say and whether they are there.
 #[derive(Debug, Clone, Default)]
@@ -129,10 +129,14 @@ fn order(task: &Task, who: &str) -> Vec<String> {
     if task.reveals() {
         return approval(task, who);
     }
+    let again = match task.order().is_some_and(Order::sends) {
+        true => "Deny is final: nothing of it happens. Whoever asks for it again cannot approve it alone.",
+        false => "Deny is final: nothing of it happens. It can be asked for again.",
+    };
     vec![
         "This was asked for by hand. Approve carries it out at once, under the same guards as everything else."
             .to_owned(),
-        "Deny is final: nothing of it happens. It can be asked for again.".to_owned(),
+        again.to_owned(),
     ]
 }
 
