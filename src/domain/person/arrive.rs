@@ -165,6 +165,7 @@ impl Person {
         if let (Mode::Shadow, Some(run)) = (around.rules.mode, rehearsal) {
             for arrival in group {
                 let case = self.join_case(&arrival, around);
+                self.newer_evidence(around, out);
                 self.record(out, around.now, run, Event::Attached { signal: arrival.signal })?;
                 out.outcomes.push((arrival.signal, Taken::Covered { case: Some(case), run: Some(run) }));
             }
@@ -301,8 +302,9 @@ impl Person {
     fn newer_evidence(&mut self, around: &Around<'_>, out: &mut Output) {
         let Some(case) = &mut self.doc.case else { return };
         case.told_at = Some(around.now);
+        let risk = case.risk;
         for task in self.tasks.values_mut().filter(|task| task.state.is_undecided()) {
-            if task.apply(task::Event::NewerEvidence, around.now).is_ok() {
+            if task.apply(task::Event::NewerEvidence { risk }, around.now).is_ok() {
                 out.tasks.insert(task.id);
             }
         }

@@ -172,6 +172,7 @@ impl Person {
         if !task.rows.is_empty() {
             task.target = run.and_then(|id| self.run(id)?.results.get("read_user").and_then(|user| Target::read(user)));
         }
+        task.risk = self.doc.case.as_ref().map(|case| case.risk);
         let id = task.id;
         self.tasks.insert(id, task);
         out.tasks.insert(id);

@@ -74,6 +74,7 @@ impl Person {
         })
         .ordering(ordered);
         task.target = target;
+        task.risk = self.doc.case.as_ref().map(|case| case.risk);
         self.tasks.insert(task.id, task.clone());
         task
     }
