@@ -204,7 +204,7 @@ async fn a_risk_dismissed_between_approval_and_claim_cancels_with_the_reason_and
     app.idle().await;
     push(&app, SignedDuration::from_secs(2));
     dismiss(&app, ada).await;
-    app.engine.seen(asked.id);
+    app.seen(asked.id).await;
     eventually(&app, "the cancellation", async || super::task(&app, &asked).await.state.is_terminal()).await;
     app.idle().await;
     let ended = json!(super::task(&app, &asked).await.state);

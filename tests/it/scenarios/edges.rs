@@ -230,7 +230,7 @@ async fn where_the_policy_wants_it_fresh_an_approval_falls_with_the_role_of_its_
             account.groups.clear();
         }
         scene.house.commit(vec![oust::store::reviewers::Change::EditReviewer(Box::new(account)).into()]).await;
-        scene.app.engine.seen(scene.task.id);
+        scene.app.seen(scene.task.id).await;
         let state = if executed { "sealed" } else { "cancelled" };
         let task = || super::task(&scene.app, &scene.task);
         eventually(&scene.app, state, async || task().await.state.word() == state).await;
