@@ -182,7 +182,8 @@ fn of_deed(line: &Audit, eye: Eye<'_>) -> Option<Happening> {
         _ => return None,
     };
     let text = format!("{} {deed}", eye.names.actor(&line.actor));
-    let happening = Happening::new(line.at, eye.now, Sort::Decision, tone, text::line(&text));
+    let happening = Happening::new(line.at, eye.now, Sort::Decision, tone, text::line(&text))
+        .with("said", text::some(Some(word("note"))));
     Some(Happening { href: word("task").parse().ok().map(paths::task), ..happening })
 }
 
