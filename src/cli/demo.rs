@@ -19,6 +19,7 @@ use super::serve::told_to_stop;
 use super::{Code, Failure, Out};
 use crate::app::{self, Running};
 use crate::config::{self, Config, Options, Role};
+use crate::domain::TaskId;
 use crate::domain::reviewer::{Account, ReviewerId};
 use crate::domain::task::{self, Kind, Task};
 use crate::http::sign_in::{Site, invitation, invitation_url};
@@ -46,7 +47,10 @@ struct Stage {
     config: Config,
     running: Running,
     folder: tempfile::TempDir,
+    /// Where alerts arrive.
     url: Url,
+    /// Where the simulated tenant is.
+    base: Url,
 }
 
 impl Demo {
@@ -61,14 +65,22 @@ impl Demo {
         };
         let _guard = telemetry::install(&quiet).map_err(|error| Failure::of(Code::Problems, &error, ""))?;
         let stage = Stage::build().await.map_err(|error| failed(&error))?;
-        let told = stage.tell(out).await.map_err(|error| failed(&error));
-        if told.is_ok() && !self.once {
-            let link = stage.invite().await.map_err(|error| failed(&error))?;
-            stage.stay(out, &link);
-            told_to_stop().await;
-        }
+        let mut teller = Teller { out, begun: Instant::now(), line: std::io::stderr().is_terminal() };
+        let told = async {
+            let reset = stage.tell(&mut teller).await?;
+            if !self.once {
+                let link = stage.invite().await?;
+                stage.stay(out, &link);
+                tokio::select! {
+                    () = told_to_stop() => {}
+                    told = stage.accompany(&mut teller, reset) => return told,
+                }
+            }
+            Ok(())
+        };
+        let told = told.await;
         stage.running.stop().await;
-        told
+        told.map_err(|error| failed(&error))
     }
 }
 
@@ -84,13 +96,11 @@ impl Stage {
         let config = config::load(&file, &Options::default())?.config;
         let running = app::start(config.clone(), &[Role::Receiver, Role::Worker, Role::Console]).await?;
         let url = Url::parse(&format!("http://{listen}/webhooks/sentinel"))?;
-        Ok(Self { twin, config, running, folder, url })
+        Ok(Self { twin, config, running, folder, url, base })
     }
 
     /// The story, with measured times.
-    async fn tell(&self, out: Out) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        let mut teller = Teller { out, begun, line: std::io::stderr().is_terminal() };
+    async fn tell(&self, teller: &mut Teller) -> anyhow::Result<TaskId> {
         let ada = self.twin.special(Special::Ada);
         teller.say("ada@contoso.example signs in as every morning; somebody copies her session token");
         let session = self.twin.owner_session(ada).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
@@ -104,7 +114,7 @@ impl Stage {
         let answer = self.post(&body).await?;
         teller.say(&format!("Sentinel's alert arrives, signed: accepted and durable after {}", ms(sent.elapsed())));
 
-        let case = self.revoked(&mut teller, &thief, sent).await?;
+        let case = self.revoked(teller, &thief, sent).await?;
         let accepted = case.revoke_accepted_at.unwrap_or(sent_at);
         let took = accepted.duration_since(case.received_at).as_millis();
         teller.say(&format!("sessions revoked {took} ms after the alert was received (accepted by Graph)"));
@@ -114,7 +124,7 @@ impl Stage {
         let words = report.refusal.clone().unwrap_or_default();
         teller.say(&format!("the thief is refused {refused} ms later: {}", words.chars().take(90).collect::<String>()));
 
-        let task = self.reset_waiting(&mut teller, &thief).await?;
+        let task = self.reset_waiting(teller, &thief).await?;
         anyhow::ensure!(!thief.report().inside, "the thief is still reading");
         let actions: Vec<&str> = task.rows.iter().map(|row| row.action.as_str()).collect();
         teller.say(&format!("a task waits for a human: {} ({})", actions.join(", "), task.id));
@@ -123,10 +133,57 @@ impl Stage {
             "revoked_after_ms": took, "refused_after_ms": refused, "task": task.id, "case": case.id,
             "signals": answer.get("ids"), "mails_read": report.successes,
         });
-        if out.json {
-            out.say(&summary, String::new);
+        if teller.out.json {
+            teller.out.say(&summary, String::new);
         }
-        Ok(())
+        Ok(task.id)
+    }
+
+    /// Says what becomes of the reset, and when the person whose password it was signed in with the new one. Ends only
+    /// with what cannot be read.
+    async fn accompany(&self, teller: &mut Teller, reset: TaskId) -> anyhow::Result<()> {
+        let ada = self.twin.special(Special::Ada);
+        let revokes = || self.twin.count("revokeSignInSessions", ada).applied;
+        let (mut word, before) = ("pending", revokes());
+        let (mut temporary, mut again) = (false, false);
+        loop {
+            let task = store(&self.running).task(reset).await?;
+            let now = task.map_or(word, |task| task.state.word());
+            if now != word {
+                word = now;
+                self.chapter(teller, word);
+            }
+            let must_change = self.twin.user(ada).is_some_and(|ada| ada.must_change);
+            if (must_change || temporary) && !again && revokes() > before {
+                again = true;
+                teller.say("her sessions are revoked again, so that nothing signed in with the old password stays");
+            }
+            if temporary && !must_change {
+                teller.say("ada@contoso.example signed in with the temporary password and was made to choose her own");
+            }
+            temporary = must_change;
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// What a new state of the reset means to whoever watches.
+    fn chapter(&self, teller: &mut Teller, word: &str) {
+        match word {
+            "sealed" => teller.say("her password is reset; the new one is sealed to the browser that approved it"),
+            "revealed" => {
+                teller.say(&format!("the password was passed on. Now be her, and sign in with it: {}", self.door()))
+            }
+            "reveal_expired" => {
+                teller.say("nobody passed the password on in time; it is gone, ask for another in the case")
+            }
+            "denied" => teller.say("the reset was denied: nothing was sent, her password is as it was"),
+            _ => {}
+        }
+    }
+
+    /// Where she signs in, as anybody in front of a browser can.
+    fn door(&self) -> String {
+        format!("{}sign-in?user=ada@contoso.example", self.base)
     }
 
     fn alert(&self, user: uuid::Uuid) -> anyhow::Result<Vec<u8>> {
@@ -209,10 +266,11 @@ impl Stage {
     /// What a newcomer can do next.
     fn stay(&self, out: Out, link: &str) {
         let config = self.folder.path().join("oust.yaml");
-        let config = config.display();
+        let (config, door) = (config.display(), self.door());
         out.note(&format!(
             "\nthe console, signed in by a passkey that your browser makes (the link works once, on this machine):\n  {link}\n\
-             there: open the waiting reset, approve it, and see the temporary password\n\
+             there: open the waiting reset, approve it, copy the temporary password, and say that you passed it on\n\
+             then be ada@contoso.example: sign in with it, and be made to change it\n  {door}\n\
              \nor, from another terminal:\n  oust case list --config {config}\n  oust task list --config {config}\n  \
              oust pause --reason drill --config {config}\nCtrl-C ends it and removes everything"
         ));

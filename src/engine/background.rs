@@ -305,7 +305,12 @@ pub(super) async fn read_settings(inner: &Arc<Inner>) -> Result<(), store::Error
     let pause = inner.store.setting("pause").await?;
     let why = pause.as_ref().map(|pause| {
         let text = |key: &str| pause.get(key).and_then(Value::as_str).unwrap_or("no reason given").to_owned();
-        format!("{} (by {})", text("reason"), text("by"))
+        let by = text("by");
+        format!(
+            "{} (by {})",
+            text("reason").trim_end_matches('.'),
+            by.split_once(':').map_or(by.as_str(), |(_, id)| id)
+        )
     });
     let before = {
         let mut paused = inner.paused.write().unwrap_or_else(PoisonError::into_inner);

@@ -257,7 +257,11 @@ impl Inner {
         Task::open(New {
             id: TaskId::new(Self::mint()),
             kind: Kind::Held,
-            title: format!("{}: nobody could be acted on ({})", finding.kind, signal.source),
+            title: format!(
+                "{} from {}: nobody could be acted on",
+                finding.kind.word().replace('_', " "),
+                signal.source
+            ),
             policy: Policy::open(),
             created_at: self.now(),
             snapshot: Snapshot {
@@ -270,7 +274,8 @@ impl Inner {
             case: None,
             run: None,
             instructions: Some(format!(
-                "{reason}. The alert is in scope, so it is not dropped: find out who is meant and contain them by hand, or close this with the reason."
+                "{}. The alert is in scope, so it is not dropped: find out who is meant and contain them by hand, or close this with the reason.",
+                reason.trim_end_matches('.')
             )),
             requester: None,
             playbook: None,

@@ -22,7 +22,7 @@ use crate::domain::reviewer::{Account, Standing, deciding};
 use crate::domain::task::Task;
 use crate::domain::{Identity, RunId, TaskId};
 use crate::graph::retry::{Schedule, jitter};
-use crate::graph::{Graph, RiskyUser, Terms};
+use crate::graph::{self, Graph, RiskyUser, Terms};
 use crate::seal::{RecipientKey, Sealed};
 use crate::store;
 use crate::telemetry;
@@ -286,17 +286,20 @@ impl Job {
             self.inner.die();
             return std::future::pending().await;
         }
+        let began = self.inner.now();
         let work = async {
             if fate == Fate::Twice {
                 let _first = self.with_call(|action, call| action.perform(call)).await;
             }
             self.with_call(|action, call| action.perform(call)).await
         };
-        match tracing::Instrument::instrument(work, span).await {
-            Ok(done) => {
-                self.back(Answer::Done { result: done.result, request_id: done.request_id, left_at: done.left_at })
-            }
-            Err(fault) => self.fault(fault),
+        match graph::answered(tracing::Instrument::instrument(work, span)).await {
+            (Ok(done), request_id) => self.back(Answer::Done {
+                result: done.result,
+                request_id: done.request_id.or(request_id),
+                left_at: done.left_at.min(began),
+            }),
+            (Err(fault), _) => self.fault(fault),
         }
     }
 

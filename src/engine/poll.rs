@@ -210,6 +210,7 @@ fn delivery(tenant: &Tenant, collection: Collection, rows: &[&Value], now: Times
                 delivery: Some(id),
                 reason: error.to_string(),
                 state: BuriedState::Buried,
+                settled: None,
                 content: Value::from(String::from_utf8_lossy(&body)),
             };
             (Vec::new(), Some(buried))

@@ -1,5 +1,6 @@
 //! One request on the wire, and the meaning of what comes back.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +20,21 @@ use super::token::Token;
 
 /// No answer that this client asks for is larger.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
+
+tokio::task_local! {
+    /// Graph's `request-id` of the last answer.
+    static ANSWERED: RefCell<Option<String>>;
+}
+
+/// What comes of some work, and the `request-id` of the last answer that Graph gave in it: reads of several requests
+/// have several, and the last one is the one to ask support about.
+pub async fn answered<T>(work: impl Future<Output = T>) -> (T, Option<String>) {
+    let both = async {
+        let done = work.await;
+        (done, ANSWERED.with(RefCell::take))
+    };
+    ANSWERED.scope(RefCell::default(), both).await
+}
 
 impl Graph {
     /// One request on the wire.
@@ -97,6 +113,7 @@ impl Graph {
         span.record("http.status", status);
         if let Some(id) = &request_id {
             span.record("graph.request_id", id.as_str());
+            let _nobody_asks = ANSWERED.try_with(|last| last.replace(Some(id.clone())));
         }
         let now = self.now();
         self.watch_clock(answer.headers(), now);

@@ -36,6 +36,7 @@ pub use client::Graph;
 pub use clock::{SendBy, since_boot};
 pub use config::{Cloud, Config, ConfigError, Credential, Hooks, Limit, Limits};
 pub use error::Error;
+pub use exchange::answered;
 pub use mail::{InboxRule, Recipient, RuleId};
 pub use methods::AuthMethod;
 pub use odata::PAGE_LIMIT;

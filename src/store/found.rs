@@ -81,6 +81,7 @@ fn set_aside(
         delivery: None,
         reason: error.to_string(),
         state: BuriedState::Buried,
+        settled: None,
         content: serde_json::Value::Null,
     };
     let head = json("a buried row", &buried)?;

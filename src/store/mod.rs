@@ -456,9 +456,22 @@ pub struct Buried {
     /// One line for people.
     pub reason: String,
     pub state: BuriedState,
+    /// Who replayed or dropped it, when and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
     /// What was set aside: the body's text for deliveries, JSON for others.
     #[serde(default)]
     pub content: Value,
+}
+
+/// What became of a buried row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// As the audit trail names whoever it was.
+    pub by: String,
+    /// Empty where none was given.
+    pub reason: String,
+    pub at: Timestamp,
 }
 
 /// Where a buried row stands.

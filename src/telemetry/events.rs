@@ -136,9 +136,10 @@ impl Telemetry {
         self.0.queue_oldest.set(oldest.as_secs_f64());
     }
 
-    /// Something was set aside with a reason, a word of a closed list.
+    /// Something was set aside with a reason, a word of a closed list: nothing of it was taken in.
     pub fn buried(&self, source: &str, reason: &'static str) {
         self.0.buried.get_or_create(&ByReason::of(reason)).inc();
+        self.0.tally.refused(source, reason);
         warn!(source.name = source, reason, "buried");
     }
 

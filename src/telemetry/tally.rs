@@ -174,6 +174,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_buried_is_among_what_was_not_taken() {
+        let telemetry = Telemetry::new();
+        telemetry.0.tally.accepted("sentinel");
+        telemetry.buried("sentinel", "unknown_shape");
+        let sentinel = &telemetry.deliveries()["sentinel"];
+        assert_eq!((sentinel.accepted, &sentinel.refused), (1, &BTreeMap::from([("unknown_shape", 1)])));
+        assert!(sentinel.turned_away.is_some_and(|(_, why)| why == "unknown_shape"), "the newest one was not taken");
+    }
+
+    #[test]
     fn what_was_counted_is_told_by_source_reason_and_operation() {
         let telemetry = Telemetry::new();
         for reason in ["no_match", "no_match", "replay"] {

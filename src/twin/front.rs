@@ -79,6 +79,9 @@ impl Tenant {
             let reply = self.control(&call).await;
             return Ok(self.encode(reply, Uuid::nil(), None));
         }
+        if call.path == super::door::PATH {
+            return Ok(self.door(&call));
+        }
         let form = header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         if !form {
             call.body = Body::parse(&raw);

@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod control;
 mod directory;
+mod door;
 mod fault;
 mod filter;
 mod front;

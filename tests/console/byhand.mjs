@@ -140,6 +140,7 @@ async function severalAtOnce(nora, omar) {
   const said = nora.tab.locator('#main [data-problem], main [data-problem]').filter({ hasText: '1 of 3 were not recorded' }).first();
   await said.waitFor();
   const text = await said.innerText();
+  assert.match(text, /2 decisions were recorded/, text);
   assert.match(text, /vera/i, text);
   assert.match(text, /denied/, text);
   await nora.picture('byhand-several');

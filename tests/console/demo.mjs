@@ -11,7 +11,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { HOME, Reviewer, Stage, Twin, freePort, step, until } from './stage.mjs';
+import { Reviewer, Stage, Twin, freePort, step, until } from './stage.mjs';
 
 const [oust, pictures] = process.argv.slice(2);
 const apart = Boolean(process.env.APART);
@@ -109,14 +109,27 @@ stage.play(async () => {
   assert.equal(await tab.getByRole('dialog').count(), 0);
   step('passed on; it is not shown again');
 
-  const own = 'Her-own-4-words-9x';
-  const wrong = await twin.ask('login', { user: ada.id, password: `${password}.`, new_password: own, origin: HOME });
-  assert.ok(wrong.status >= 400, 'another password is no good');
-  const first = await twin.ask('login', { user: ada.id, password, origin: HOME });
-  assert.ok(first.status >= 400 && /50055|expired/.test(JSON.stringify(first.body)), JSON.stringify(first.body));
-  const changed = await twin.ask('login', { user: ada.id, password, new_password: own, origin: HOME });
-  assert.equal(changed.status, 200, JSON.stringify(changed.body));
-  step('the person signs in with exactly that password and must change it');
+  const [, door] = await demo.says(/the password was passed on\. Now be her, and sign in with it: (http:\/\/127\.0\.0\.1:\d+\/sign-in\?user=\S+)/);
+  assert.ok(demo.said.split(door).length > 2, 'it was among the first words too');
+  const hers = await (await stage.context()).newPage();
+  const look = (name) => hers.screenshot({ path: path.join(pictures, `${stage.name}-${name}.png`), fullPage: true });
+  const press = (name) => hers.getByRole('button', { name, exact: true }).click();
+  await hers.goto(door);
+  assert.equal(await hers.getByLabel('Who').inputValue(), 'ada@contoso.example');
+  await hers.getByLabel('Password').fill(`${password}.`);
+  await press('Sign in');
+  await hers.getByText('AADSTS50126').waitFor();
+  await look('door');
+  await hers.getByLabel('Password').fill(await tab.evaluate(() => navigator.clipboard.readText()));
+  await press('Sign in');
+  await hers.getByRole('heading', { name: 'Update your password' }).waitFor();
+  await look('door-change');
+  await hers.getByLabel('Current password').fill(password);
+  await hers.getByLabel('New password').fill('Her-own-4-words-9x');
+  await press('Change it and sign in');
+  await hers.getByRole('heading', { name: 'Signed in' }).waitFor();
+  await demo.says(/signed in with the temporary password and was made to choose her own/);
+  step('she signs in with the copied password where the terminal says, is made to change it, and the terminal says so');
 
   const verbs = (await until('the second revoke', async () => {
     const calls = await twin.calls(ada);

@@ -46,7 +46,7 @@ async function seal(point, aad, clear) {
 }
 
 // ── the server's part ──
-const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0, events: 200, session: 200, asked: 0 };
+const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0, events: 200, session: 200, asked: 0, count: 3, orders: 0, hold: null, closed: false };
 const tell = (...topics) => world.streams.forEach((s) => s.write(`event: changed\ndata: ${JSON.stringify({ topics })}\n\n`));
 async function body(request) {
   const parts = [];
@@ -55,7 +55,9 @@ async function body(request) {
 }
 async function page(name) {
   const html = await readFile(path.join(pages, `${name}.html`), 'utf8');
-  return html.replace(KEY, `data-key="${world.key}"`).replace('Nobody has decided yet.', `Nobody has decided yet.${world.extra}`);
+  const open = world.closed ? html.replace(/<section class="card" aria-labelledby="act">[^]*?<\/section>/, '') : html;
+  return open.replace(KEY, `data-key="${world.key}"`).replace('>3<span class="sr"> open', `>${world.count}<span class="sr"> open`)
+    .replace(/Nobody has decided yet\.|Newest first\.|Pausing stops every effect/, (text) => `${text}${world.extra}`);
 }
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 const server = createServer(async (request, response) => {
@@ -85,6 +87,14 @@ const server = createServer(async (request, response) => {
       return world.proofs ? json(200, { location: '/settings' }) : json(403, { title: 'Prove it', step_up: true });
     }
     if (pathname === '/console/prove/begin') { world.proofs += 1; return json(200, { csrf: 'csrf-token' }); }
+    if (pathname.endsWith('/orders')) {
+      world.asked += 1;
+      await world.hold;
+      return json(409, world.refuse);
+    }
+    if (pathname === '/console/decide/begin' && sent.tasks) {
+      return json(200, { results: sent.tasks.map((chosen) => ({ task: chosen.split('/')[0], state: 'executed' })), refused: 0, location: '/console/tasks' });
+    }
     if (pathname === '/console/decide/begin') {
       if (world.refuse) return json(409, world.refuse);
       world.decided.push(sent);
@@ -104,6 +114,9 @@ const server = createServer(async (request, response) => {
   }
   if (pathname === '/settings') {
     return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page(world.proofs ? 'settings-paused' : 'settings'));
+  }
+  if (pathname === '/case') {
+    return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page('case'));
   }
   if (pathname === '/task' || pathname.startsWith('/console/tasks')) {
     return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page(world.page));
@@ -260,9 +273,9 @@ await elsewhere.getByText('This is not the browser that approved.').waitFor();
 assert.equal(await elsewhere.getByRole('dialog').count(), 0);
 step('another browser is told that it is not the one');
 
-await button('I have passed it on').click();
+await button('I have passed it on').dblclick();
 await tab.getByText('It cannot be shown again.').waitFor();
-assert.equal(world.acknowledged, 1);
+assert.equal(world.acknowledged, 1, 'pressed twice, said once');
 const kept = await tab.evaluate(() => new Promise((done) => {
   const opening = indexedDB.open('oust', 1);
   opening.onsuccess = () => { const r = opening.result.transaction('keys').objectStore('keys').count(); r.onsuccess = () => done(r.result); };
@@ -270,6 +283,104 @@ const kept = await tab.evaluate(() => new Promise((done) => {
 assert.equal(kept, 0);
 assert.ok(!(await tab.content()).includes(PASSWORD));
 step('passed on: the key is deleted and the text is gone');
+
+/** Something of the page changes; what else is on it stays. */
+async function update(text) {
+  world.extra = ` (${text})`;
+  tell('*');
+  await tab.getByText(`(${text})`).first().waitFor();
+}
+const reasons = () => tab.evaluate(() => Object.fromEntries([...document.querySelectorAll('#live [name=reason]')]
+  .map((field) => [field.closest('details')?.dataset.key.split('-')[0] ?? 'act', field.value])));
+
+await tab.goto(`${base}/case`);
+await tab.locator('#wire[data-state=live]').waitFor();
+await tab.getByText('What you can do', { exact: true }).click();
+await tab.getByText('End this run').click();
+const ending = tab.locator('details[data-key^=cancel-] [name=reason]');
+await ending.fill('the wrong person');
+await update('somebody else came');
+assert.deepEqual(await reasons(), { remedy: '', cancel: 'the wrong person', act: '' });
+assert.equal(await tab.evaluate(() => document.activeElement.closest('details')?.dataset.key.split('-')[0]), 'cancel');
+step('a live update leaves a reason in the form it was typed into, and the focus there');
+
+await button('Close case').click();
+await tab.getByText('A reason is needed').waitFor();
+await update('and one more');
+assert.equal(await tab.locator('section[aria-labelledby=act] form [data-problem]').innerText().then((said) => /A reason is needed/.test(said)), true);
+step('what was refused stays said beside its button when the page is updated');
+
+let release;
+world.hold = new Promise((done) => { release = done; });
+world.refuse = { title: 'This is not as it was any more', detail: 'the case was closed meanwhile' };
+await button('Revoke sessions').click();
+await update('while it is under way');
+assert.equal(await button('Revoke sessions').getAttribute('aria-disabled'), 'true');
+await button('Revoke sessions').click({ force: true });
+world.closed = true;
+await update('and closed');
+assert.equal(await button('Revoke sessions').count(), 0);
+release();
+await tab.getByText('the case was closed meanwhile').waitFor();
+assert.ok(await tab.locator('main [data-problem].note').filter({ hasText: 'closed meanwhile' }).evaluate((box) => {
+  const { top, bottom } = box.getBoundingClientRect();
+  return top >= 0 && bottom <= innerHeight;
+}), 'where it can be seen');
+assert.equal(world.orders, 1, 'what is under way is not sent again');
+await update('still there');
+await tab.getByText('the case was closed meanwhile').waitFor();
+Object.assign(world, { closed: false, refuse: null, hold: null, extra: '' });
+step('a refusal is said and stays said also when its form is gone');
+
+world.page = 'tasks';
+await tab.goto(`${base}/console/tasks?after=somewhere`);
+await tab.locator('input[type=checkbox][name=task]').first().check();
+await button('Approve chosen').click();
+await tab.getByText('1 decision was recorded').waitFor();
+assert.match(tab.url(), /after=somewhere$/, 'on the page that was chosen from');
+step('decided together, and the queue says how many were recorded');
+
+await tab.goto(`${base}/settings`);
+await tab.locator('#wire[data-state=live]').waitFor();
+const nav = () => tab.evaluate(() => {
+  const { left, right } = document.querySelector('nav.main [aria-current]').getBoundingClientRect();
+  return { at: document.querySelector('nav.main ul').scrollLeft, seen: left >= 0 && right <= innerWidth };
+});
+const before = await nav();
+assert.ok(before.seen && before.at > 0, JSON.stringify(before));
+world.count = 4;
+tell('status');
+await tab.locator('nav.main .count', { hasText: '4' }).waitFor();
+assert.deepEqual(await nav(), before);
+for (const width of [320, 360, 390, 420]) {
+  await tab.setViewportSize({ width, height: 844 });
+  await tab.evaluate(() => { document.querySelector('nav.main ul').scrollLeft = 0; });
+  assert.equal(await tab.evaluate(() => document.documentElement.scrollWidth), width, 'nothing sticks out');
+}
+await tab.setViewportSize({ width: 390, height: 844 });
+step('on a phone the tab one is on is in sight and stays there, and counts stick out nowhere');
+
+const menu = tab.locator('details.me');
+for (const close of [() => tab.keyboard.press('Escape'), () => tab.mouse.click(20, 500)]) {
+  await menu.locator('summary').click();
+  assert.equal(await menu.evaluate((details) => details.open), true);
+  await close();
+  assert.equal(await menu.evaluate((details) => details.open), false);
+}
+step('the menu closes on Escape and on a click beside it');
+
+await tab.getByLabel('Name of the device').fill('my second key');
+await tab.locator('[name=reason]').fill('a rule names everybody');
+await update('settings changed');
+assert.equal(await tab.getByLabel('Name of the device').inputValue(), 'my second key');
+assert.equal(await tab.locator('[name=reason]').inputValue(), 'a rule names everybody');
+world.proofs = 1;
+tell('*');
+await button('Resume').waitFor();
+assert.equal(await tab.locator('[name=reason]').inputValue(), '', 'a reason to pause is none to resume');
+world.proofs = 0;
+world.extra = '';
+step('the name of a device stays, and a reason to pause does not become one to resume');
 
 await tab.goto(`${base}/settings`);
 await tab.locator('[name=reason]').fill('a rule names everybody');

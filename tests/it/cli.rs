@@ -80,6 +80,7 @@ async fn bury(store: &dyn Store, body: &'static str) -> BuriedId {
         delivery: Some(delivery),
         reason: "not a shape oust knows".into(),
         state: BuriedState::Buried,
+        settled: None,
         content: Value::from(body),
     };
     let acceptance = Acceptance {

@@ -307,6 +307,7 @@ fn buried(number: u128) -> Buried {
         delivery: Some(DeliveryId::new(Uuid::from_u128(number))),
         reason: "no known shape".to_owned(),
         state: BuriedState::Buried,
+        settled: None,
         content: json!("the body"),
     }
 }
@@ -554,6 +555,9 @@ async fn a_buried_row_is_settled_once(store: Arc<dyn Store>) {
     commit(&store, vec![Op::Bury(Box::new(buried(1)))]).await;
     let row = store.buried(buried(1).id).await.expect("reads").expect("is there");
     assert_eq!(row.state, BuriedState::Replayed, "filed again, it stays settled");
+    let settled = row.settled.expect("who settled it");
+    assert_eq!((settled.by.as_str(), settled.reason.as_str()), ("operator:root", "seen"));
+    assert_eq!(settled.at.as_microsecond(), at(70).as_microsecond());
     let open = store.buried_list(&open_only(), &Page::default()).await.expect("lists");
     let all = store.buried_list(&Filter::default(), &Page::default()).await.expect("lists");
     let ids = |rows: &[Buried]| rows.iter().map(|row| row.id.uuid().as_u128()).collect::<Vec<_>>();

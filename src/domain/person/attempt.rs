@@ -306,7 +306,7 @@ impl Person {
         if step.action == REVOKE {
             self.ask_beside(
                 "A break-glass identity was named by an alert",
-                format!("{reason}. If the alert is true, the tenant's last key is in other hands: act by hand, now, under your emergency procedure. Then report this done."),
+                format!("{}. If the alert is true, the tenant's last key is in other hands: act by hand, now, under your emergency procedure. Then report this done.", reason.trim_end_matches('.')),
                 around,
                 out,
             );

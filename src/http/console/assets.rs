@@ -33,6 +33,8 @@ macro_rules! assets {
 pub const ALL: &[Asset] = assets![
     "console.css": CSS,
     "theme.js": JS,
+    "frame.js": JS,
+    "forms.js": JS,
     "clock.js": JS,
     "live.js": JS,
     "decide.js": JS,

@@ -8,7 +8,7 @@ use super::answer::{Asked, Deed};
 use super::gather::failed;
 use super::state::{Console, may_act};
 use super::view::buried::{BuriedDetail, BuriedLine, BuriedPage, BuriedView};
-use super::view::{Section, paths};
+use super::view::{Eye, Section, paths};
 use crate::domain::BuriedId;
 use crate::http::buried::{self, By, Error};
 use crate::http::sign_in::SignedIn;
@@ -32,7 +32,9 @@ pub(super) async fn list(
     let filter = Filter { open, ..Filter::default() };
     let page = Page { after: asked.after(), limit: ROWS };
     let listed = console.store().buried_list(&filter, &page).await.map_err(failed(&id))?;
-    let rows = listed.items.iter().map(|row| BuriedLine::of(row, console.now())).collect();
+    let names = console.names(&id).await?;
+    let eye = Eye { now: console.now(), me: None, names: &names };
+    let rows = listed.items.iter().map(|row| BuriedLine::of(row, eye)).collect();
     let view = BuriedView::of(rows, open, listed.next.as_deref(), &asked.get("after"), may_act(&who));
     asked.show(&BuriedPage { shell: &shell, view: &view })
 }
@@ -55,7 +57,9 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let row = console.store().buried(row_of(&row)?).await.map_err(failed(&id))?.ok_or_else(nothing)?;
     let shell = console.shell(Section::Buried, &who, &id).await?;
-    let view = BuriedView::one(BuriedDetail::of(&row, console.now()), may_act(&who));
+    let names = console.names(&id).await?;
+    let eye = Eye { now: console.now(), me: None, names: &names };
+    let view = BuriedView::one(BuriedDetail::of(&row, eye), may_act(&who));
     asked.show(&BuriedPage { shell: &shell, view: &view })
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::ledger::Effect;
 use crate::domain::plan::Plan;
-use crate::domain::run::Entry;
-use crate::domain::task::Task;
+use crate::domain::run::{Entry, Event};
+use crate::domain::task::{Kind, Progress, Task};
 use crate::domain::{CaseId, TaskId, TenantName};
 use crate::http::{Problem, RequestId};
 use crate::playbook::normalise;
@@ -98,6 +98,26 @@ impl Console {
             return Ok(Known::of(&signals, &facts, self.now()));
         }
         self.known_of_snapshot(task, 25, id).await
+    }
+
+    /// Steps of a task that were approved and not executed, each with the task in which a person does it.
+    pub(super) async fn by_hand(&self, task: &Task, id: &RequestId) -> Result<Vec<(String, Task)>, Problem> {
+        let skipped = task.rows.iter().filter(|row| matches!(row.progress, Progress::Skipped { .. }));
+        let left: Vec<&str> = skipped.map(|row| row.step.as_str()).collect();
+        let Some(run) = task.run.filter(|_| !left.is_empty()) else { return Ok(Vec::new()) };
+        let Some((_, journal)) = self.store().run(run).await.map_err(failed(id))? else { return Ok(Vec::new()) };
+        let mut taken = Vec::new();
+        for step in left {
+            let by = journal.iter().rev().find_map(|entry| match &entry.event {
+                Event::Asked { step: asked, task: by } if asked.0 == step && *by != task.id => Some(*by),
+                _ => None,
+            });
+            if let Some(by) = by {
+                let found = self.store().task(by).await.map_err(failed(id))?;
+                taken.extend(found.filter(|by| by.kind == Kind::Manual).map(|by| (step.to_owned(), by)));
+            }
+        }
+        Ok(taken)
     }
 
     /// Open tasks by their case, one read for a whole page.

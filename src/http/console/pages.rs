@@ -133,8 +133,9 @@ fn sources(console: &Console, ago: &dyn Fn(Duration) -> jiff::Timestamp) -> Vec<
         let found = counts.remove(&name);
         all.push(told(SourceFacts { name, kind, tenant, ..SourceFacts::default() }, found));
     }
-    for (name, found) in counts {
-        let facts = SourceFacts { name, kind: "no such source".into(), ..SourceFacts::default() };
+    // What else is counted is no sender: refused sign-ins, messages of the broker.
+    if let Some(found) = counts.remove("unknown") {
+        let facts = SourceFacts { name: "unknown".into(), kind: "no such source".into(), ..SourceFacts::default() };
         all.push(SourceFacts { problem: None, ..told(facts, Some(found)) });
     }
     for poll in console.telemetry().polls() {

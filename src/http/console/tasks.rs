@@ -61,5 +61,6 @@ pub(super) async fn one(
     {
         reveal.reissue = None;
     }
+    view.goes_on_by_hand(&console.by_hand(&task, &id).await?);
     asked.show(&TaskPage { shell: &shell, view: &view })
 }

@@ -282,7 +282,19 @@ async fn would_stand(sign_in: &SignIn, wanted: &Wanted, by: &Reviewer, id: &Requ
         "alarming": refused.is_alarming(),
     });
     sign_in.commit(vec![audit(now, &format!("reviewer:{}", by.id), "task.refused", detail)], id).await?;
-    Err(problem_of(&DecideError::Refused(refused), id))
+    let name = match &refused {
+        Refused::Conflict { who, .. } => name_of(sign_in, who, id).await?,
+        _ => None,
+    };
+    let problem = problem_of(&DecideError::Refused(refused), id);
+    Err(name.into_iter().fold(problem, |problem, name| problem.with("name", name)))
+}
+
+/// What people call a reviewer; `None` for nobody's id.
+async fn name_of(sign_in: &SignIn, who: &str, id: &RequestId) -> Result<Option<String>, Problem> {
+    let Ok(reviewer) = who.parse() else { return Ok(None) };
+    let found = sign_in.store().reviewer(&reviewer).await.map_err(|error| failed(&error, id))?;
+    Ok(found.map(|account| format!("{} ({who})", account.display_name)))
 }
 
 /// The record of what a challenge is bound to, written before it is sent: the random value that will be signed is in it

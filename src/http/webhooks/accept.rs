@@ -61,6 +61,7 @@ impl Arrived<'_> {
             delivery: Some(understood.delivery),
             reason: error.to_string(),
             state: BuriedState::Buried,
+            settled: None,
             content: Value::from(String::from_utf8_lossy(&body)),
         };
         let acceptance = Acceptance { buried: Some(buried), answer: json.clone(), ..understood };

@@ -79,6 +79,7 @@ impl Burial {
             delivery: Some(signal.delivery),
             reason: format!("the broker gave this signal up ({times} time(s)), and one more intake did not end well"),
             state: BuriedState::Buried,
+            settled: None,
             content: json!({ "signal": signal, "given_up": times }),
         };
         self.telemetry.buried(&buried.source, "given_up");
@@ -101,6 +102,7 @@ impl Burial {
             delivery: None,
             reason: format!("a message on the broker: {why}"),
             state: BuriedState::Buried,
+            settled: None,
             content: json!({ "base64": STANDARD.encode(data), "text": text(data) }),
         };
         self.telemetry.buried(&buried.source, "unreadable");

@@ -396,9 +396,9 @@ statements! {
     SEALED = "SELECT task, doc FROM sealed WHERE task = $1";
 
     // Buried.
-    BURIED = "SELECT at, id, state, doc, content FROM buried WHERE id = $1";
-    BURIED_ALL = "SELECT at, id, state, doc FROM buried WHERE (at, id) < ($1, $2) ORDER BY at DESC, id DESC LIMIT $3";
-    BURIED_OPEN = "SELECT at, id, state, doc FROM buried WHERE state = 'buried' \
+    BURIED = "SELECT at, id, state, doc, settled_by, settled_reason, settled_at, content FROM buried WHERE id = $1";
+    BURIED_ALL = "SELECT at, id, state, doc, settled_by, settled_reason, settled_at FROM buried WHERE (at, id) < ($1, $2) ORDER BY at DESC, id DESC LIMIT $3";
+    BURIED_OPEN = "SELECT at, id, state, doc, settled_by, settled_reason, settled_at FROM buried WHERE state = 'buried' \
         AND (at, id) < ($1, $2) ORDER BY at DESC, id DESC LIMIT $3";
 
     // Audit, settings, tokens.

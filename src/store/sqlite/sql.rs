@@ -162,9 +162,9 @@ statements! {
     BURY = "INSERT INTO buried (id, at, state, doc, content) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO NOTHING";
     SETTLE_BURIED = "UPDATE buried SET state = ?2, settled_by = ?3, settled_reason = ?4, settled_at = ?5 \
         WHERE id = ?1 AND state = 'buried'";
-    BURIED = "SELECT at, id, state, doc, content FROM buried WHERE id = ?1";
-    BURIED_ALL = "SELECT at, id, state, doc FROM buried WHERE (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
-    BURIED_OPEN = "SELECT at, id, state, doc FROM buried INDEXED BY buried_open WHERE state = 'buried' \
+    BURIED = "SELECT at, id, state, doc, settled_by, settled_reason, settled_at, content FROM buried WHERE id = ?1";
+    BURIED_ALL = "SELECT at, id, state, doc, settled_by, settled_reason, settled_at FROM buried WHERE (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
+    BURIED_OPEN = "SELECT at, id, state, doc, settled_by, settled_reason, settled_at FROM buried INDEXED BY buried_open WHERE state = 'buried' \
         AND (at, id) < (?1, ?2) ORDER BY at DESC, id DESC LIMIT ?3";
 
     // Audit, guards, settings, tokens.

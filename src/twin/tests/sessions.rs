@@ -247,3 +247,44 @@ async fn sign_ins_reach_the_log_only_after_the_lag() {
     t.twin.set_knobs(Knobs { skew_ms: 61_000, ..t.twin.knobs() });
     assert_eq!(count().await, Some(1));
 }
+
+#[tokio::test]
+async fn in_a_browser_a_person_signs_in_with_the_temporary_password_and_is_made_to_change_it() {
+    let t = plain().await;
+    assert_eq!(t.reset(t.ada(), STRONG).await.status(), 204);
+    let door = format!("{}/sign-in", t.base);
+    let shown = t.client.get(format!("{door}?user=ada@contoso.example")).send().await.expect("a page");
+    assert_eq!(shown.headers()["content-type"], "text/html; charset=utf-8");
+    assert!(shown.text().await.expect("text").contains("value=\"ada@contoso.example\""));
+    let try_with = async |password: &str, new: &str| {
+        let form = [("user", "ada@contoso.example"), ("password", password), ("new_password", new)];
+        let answer = t.client.post(&door).form(&form).send().await.expect("a page");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
+    };
+    let (status, page) = try_with("another-Word-99.x", "").await;
+    assert!(status == 401 && page.contains("AADSTS50126"), "{page}");
+    let (status, page) = try_with(STRONG, "").await;
+    assert!(status == 200 && page.contains("Update your password") && !page.contains(STRONG), "{page}");
+    assert!(t.twin.user(t.ada()).expect("she is there").must_change, "nothing changed yet");
+    let (status, page) = try_with(STRONG, "ada").await;
+    assert!(status == 401 && page.contains("AADSTS50142"), "{page}");
+    let (status, page) = try_with(STRONG, "Her-own-4-words-9x").await;
+    assert!(status == 200 && page.contains("is signed in") && page.contains("that was chosen"), "{page}");
+    assert!(!t.twin.user(t.ada()).expect("she is there").must_change);
+    assert_eq!(try_with(STRONG, "").await.0, 401, "the temporary one is no good any more");
+    assert_eq!(try_with("Her-own-4-words-9x", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_sign_in_page_shows_what_was_typed_as_text() {
+    let t = plain().await;
+    let hostile = "\"><script>alert(1)</script>";
+    let form = [("user", hostile), ("password", hostile)];
+    let answer = t.client.post(format!("{}/sign-in", t.base)).form(&form).send().await.expect("a page");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert!(answer.headers()["content-security-policy"].to_str().expect("text").starts_with("default-src 'none'"));
+    let page = answer.text().await.expect("text");
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
+    let odd = t.client.delete(format!("{}/sign-in", t.base)).send().await.expect("a page");
+    assert_eq!(odd.status(), 405);
+}

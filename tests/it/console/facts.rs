@@ -2,17 +2,21 @@
 
 use jiff::SignedDuration;
 use oust::domain::run::{Entry, Mode};
-use oust::domain::task::{Kind, Progress, Role, State, Verdict};
+use oust::domain::task::{Kind, Order, Ordered, Progress, Role, State, Task, Verdict};
 use oust::http::console::view::evidence::Known;
 use oust::http::console::view::exposure::Exposure;
 use oust::http::console::view::home::HomeFilter;
 use oust::http::console::view::story::steps;
 use oust::http::console::view::task::TaskView;
 use oust::http::console::view::tasks::{Shown, TaskLine, TasksView};
+use oust::http::console::view::timeline::{Happening, happenings};
+use oust::http::console::view::{Shell, paths};
 use serde_json::{Value, json};
 
+use super::gallery::gallery;
 use super::sample::{
-    approved, at, case, eye, facts, journal, names, now, plan, reset, reviewer, row, run_row, signals, task, user, vote,
+    approved, at, audit, case, eye, facts, journal, names, now, plan, reset, reviewer, row, run_row, signals,
+    taken_over, task, user, vote,
 };
 
 fn known(journal: &[Entry]) -> Known {
@@ -184,6 +188,97 @@ fn buttons_follow_the_machine() {
     );
     let manual = view(&task(2, Kind::Manual, Vec::new()), "grace", 2);
     assert!(manual.done && !manual.approve && !manual.deny);
+}
+
+#[test]
+fn an_approved_step_that_became_work_by_hand_says_so_and_leads_there() {
+    let names = names();
+    let (partial, by_hand) = taken_over();
+    let mut view = TaskView::of(&partial, Known::default(), None, eye(None, &names));
+    assert_eq!(view.state.text, "Partly done", "not done, also before anybody looked where it went on");
+    view.goes_on_by_hand(&[("reset_password".into(), by_hand.clone())]);
+    assert_eq!(view.state.text, "Goes on by hand");
+    let deed = view.deeds.iter().find(|deed| deed.step == "reset_password").expect("the row");
+    let to = deed.by_hand.as_ref().expect("where it goes on");
+    assert_eq!((to.href.as_str(), to.title.as_str()), (paths::task(by_hand.id).as_str(), "Reset the password by hand"));
+    assert!(to.why.contains("directory role"), "{}", to.why);
+    let done = Task { state: State::Executed { at: now(), by: vec!["grace".into()] }, ..by_hand };
+    view.goes_on_by_hand(&[("reset_password".into(), done)]);
+    assert_eq!(view.state.text, "Done by hand");
+    let whole = approved(Progress::Executed { at: now() }, partial.state);
+    assert_eq!(TaskView::of(&whole, Known::default(), None, eye(None, &names)).state.text, "Done");
+}
+
+#[test]
+fn the_timeline_tells_the_hand_over_and_how_long_every_read_took() {
+    let (row, journal, plan, names) = (run_row(0), journal(&json!({})), plan(), names());
+    let mut lost = reset(1);
+    lost.rows[1].progress = Progress::RevealExpired { at: at("2026-11-22T14:09:00Z") };
+    let by_hand = task(2, Kind::Manual, Vec::new());
+    let runs = [facts(&row, &journal, Some(&plan))];
+    let (all, _) = happenings(&ada(), &runs, &[lost, by_hand], &audit(), eye(None, &names));
+    let find = |text: &str| {
+        all.iter().find(|one| one.text.contains(text)).unwrap_or_else(|| panic!("{text}: {:#?}", texts(&all)))
+    };
+    assert_eq!(
+        find("opened the password").text,
+        "Grace Hopper (grace) opened the password in the browser that it was sealed to"
+    );
+    assert_eq!(find("passed the password on").href, Some(paths::task(reset(1).id)));
+    find("Nobody passed the password on in time");
+    find("To be done by hand: ");
+    find("Reset the password: waits for a person");
+    let read = find("Read the account: done");
+    let detail = |name| read.details.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+    assert_eq!(detail("took"), Some("1.1 s"), "from when it left");
+    assert!(detail("Graph request").is_some(), "{:?}", read.details);
+}
+
+fn texts(all: &[Happening]) -> Vec<&str> {
+    all.iter().map(|one| one.text.as_str()).collect()
+}
+
+#[test]
+fn what_is_done_by_hand_is_not_voted_on_and_asks_for_nothing_once_it_is_done() {
+    let shots = gallery();
+    let html = |name: &str| &shots.iter().find(|shot| shot.name == name).expect("the page").html;
+    assert!(html("task").contains("<h3>Votes</h3>"));
+    for name in ["task-manual", "task-manual-done"] {
+        assert!(!html(name).contains("approval, "), "{name} counts votes");
+    }
+    assert!(html("task-manual").contains("then report it done"));
+    assert!(!html("task-manual-done").contains("then report it done"), "it is");
+}
+
+#[test]
+fn a_dropped_row_says_who_dropped_it_when_and_why() {
+    let shots = gallery();
+    for name in ["buried", "buried-dropped"] {
+        let html = &shots.iter().find(|shot| shot.name == name).expect("the page").html;
+        let said = html.split("Dropped</span>").nth(1).expect("a dropped row");
+        for part in ["14:05:00 UTC", "Grace Hopper (grace)", "a test of the forwarder"] {
+            assert!(said.contains(part), "{name} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn words_of_others_end_with_one_full_stop_and_codes_become_words() {
+    let shell = Shell::outside(now()).paused("Grace Hopper", Some("drill at 3 a.m."), now());
+    assert_eq!(shell.paused.and_then(|paused| paused.reason).as_deref(), Some("drill at 3 a.m"));
+    let known = ada();
+    assert_eq!(known.signals.last().map(|line| line.outcome.as_str()), Some("acted on"));
+    let names = names();
+    let mut asked = task(3, Kind::Order, Vec::new());
+    asked.instructions = Some("Asked for by grace: she called".into());
+    asked.ordered = Some(Box::new(Ordered {
+        order: Order::Close,
+        by: "grace".into(),
+        reason: Some("she called".into()),
+        plan: None,
+    }));
+    let view = TaskView::of(&asked, Known::default(), None, eye(None, &names));
+    assert_eq!(view.instructions, ["Asked for by Grace Hopper (grace): she called"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use oust::http::console::view::sign_in::{EnrolPage, EnrolState, EnrolView, SignI
 use oust::http::console::view::task::{TaskPage, TaskView};
 use oust::http::console::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
 use oust::http::console::view::{Page, Section, Shell};
-use oust::store::{Buried, BuriedState, Figures};
+use oust::store::{Buried, BuriedState, Figures, Settled};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -254,6 +254,13 @@ fn task_kinds(shots: &mut Vec<Shot>) {
     manual.title = "Reset the password in Active Directory".into();
     manual.instructions = Some("This person is mastered in Active Directory; Entra refuses a password from here.\n1. Disable the account or keep it in sight.\n2. Reset the password twice, with \"user must change password at next logon\".\n3. Wait for (or start) a sync.\n4. Report this done: oust revokes the sessions again.".into());
     push_task(shots, "task-manual", &manual, GRACE);
+    let (partial, by_hand) = sample::taken_over();
+    let (me, names) = (reviewer("grace", 2, Role::Approver), names());
+    let mut view = TaskView::of(&partial, ada(), None, eye(Some(&me), &names));
+    view.goes_on_by_hand(&[("reset_password".into(), by_hand)]);
+    shots.push(shot("task-by-hand", &TaskPage { shell: &shell(Section::Tasks), view: &view }));
+    let done = State::Executed { at: now(), by: vec!["grace".into()] };
+    push_task(shots, "task-manual-done", &Task { state: done, ..manual }, GRACE);
     let mut release = sample::task(4, Kind::Release, Vec::new());
     (release.title, release.identity) = ("Release parked revocations in contoso".into(), None);
     release.instructions =
@@ -271,7 +278,6 @@ fn task_kinds(shots: &mut Vec<Shot>) {
             .into(),
     );
     push_task(shots, "task-undecided", &undecided, GRACE);
-    let names = names();
     for (name, (who, upn)) in ["task-hostile", "task-hostile-rtl", "task-hostile-long"].into_iter().zip(hostile()) {
         let mut task = reset(1);
         task.instructions = Some(format!("{who}\n{upn}"));
@@ -309,7 +315,9 @@ fn push_case(
 
 fn offers(run: oust::domain::RunId) -> Vec<Order> {
     let step = oust::domain::plan::StepId("reset_password".into());
+    let read = oust::domain::plan::StepId("read_inbox_rules".into());
     vec![
+        Order::Again { run, step: read },
         Order::Revoke,
         Order::Reset,
         Order::ConfirmCompromised,
@@ -343,6 +351,7 @@ fn buried(number: u128, state: BuriedState, reason: &str, content: serde_json::V
         delivery: Some(DeliveryId::new(Uuid::from_u128(number))),
         reason: reason.into(),
         state,
+        settled: None,
         content,
     }
 }
@@ -356,7 +365,11 @@ fn lists(shots: &mut Vec<Shot>) {
         json!("{\"result\": {\"user\": \"<script>alert(1)</script>\"}}"),
     );
     let two = buried(2, BuriedState::Replayed, "the tenant id in it is not this source's", json!({ "a": 1 }));
-    let lines = [&one, &two].map(|row| BuriedLine::of(row, now())).into();
+    let mut dropped = buried(4, BuriedState::Dropped, "no known shape", json!("{}"));
+    let (by, reason) = ("reviewer:grace".into(), "a test of the forwarder".into());
+    dropped.settled = Some(Settled { by, reason, at: at("2026-11-22T14:05:00Z") });
+    let eye = eye(None, &names);
+    let lines = [&one, &two, &dropped].map(|row| BuriedLine::of(row, eye)).into();
     let view = BuriedView::of(lines, false, Some("next"), "before", true);
     shots.push(shot("buried", &BuriedPage { shell: &section, view: &view }));
     shots.push(shot(
@@ -365,15 +378,18 @@ fn lists(shots: &mut Vec<Shot>) {
     ));
     shots.push(shot(
         "buried-one",
-        &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&one, now()), true) },
+        &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&one, eye), true) },
+    ));
+    shots.push(shot(
+        "buried-dropped",
+        &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&dropped, eye), true) },
     ));
     let huge = buried(3, BuriedState::Buried, &"A".repeat(10_000), json!("A ".repeat(1_000_000)));
     shots.push(shot(
         "buried-huge",
-        &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&huge, now()), false) },
+        &BuriedPage { shell: &section, view: &BuriedView::one(BuriedDetail::of(&huge, eye), false) },
     ));
 
-    let eye = eye(None, &names);
     let chain = Chain { to: Some(1040), last: 1044, lag: Some(SignedDuration::from_millis(800)) };
     let view = AuditView::of(&sample::audit(), chain, (Some("x"), "y"), None, eye);
     shots.push(shot("audit", &AuditPage { shell: &shell(Section::Audit), view: &view }));

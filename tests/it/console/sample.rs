@@ -129,7 +129,7 @@ pub fn journal(user: &Value) -> Vec<Entry> {
     let done = |at: &str, step: &str, result: Value| {
         entry(
             at,
-            json!({ "event": "done", "step": step, "result": result, "request_id": "5f1c9d6e-8c55-4b3a-9b53-0f0a3c1a7c11", "left_at": at }),
+            json!({ "event": "done", "step": step, "result": result, "request_id": "5f1c9d6e-8c55-4b3a-9b53-0f0a3c1a7c11", "left_at": "2026-11-22T14:02:06.900Z" }),
         )
     };
     let fault = json!({ "disposition": "refuse", "code": "OUST-G403", "message": "the app may not read inbox rules: grant MailboxSettings.Read", "status": 403 });
@@ -285,6 +285,18 @@ pub fn approved(progress: Progress, state: State) -> Task {
     task
 }
 
+/// An approved reset of somebody whose password oust may not set, and the task that a person has instead.
+pub fn taken_over() -> (Task, Task) {
+    let when = at("2026-11-22T14:06:30Z");
+    let state = State::Executed { at: when, by: vec!["grace".into()] };
+    let mut partial = approved(Progress::Skipped { at: when }, state);
+    partial.rows[0].progress = Progress::Executed { at: when };
+    let mut by_hand = task(7, Kind::Manual, Vec::new());
+    by_hand.title = "Reset the password by hand".into();
+    by_hand.instructions = Some("This person holds a directory role; report this done.".into());
+    (partial, by_hand)
+}
+
 pub fn vote(task: &mut Task, who: &str, verdict: Verdict) {
     let digest = task.digest();
     task.votes.push(Vote {
@@ -310,6 +322,20 @@ pub fn audit() -> Vec<(u64, Audit)> {
         (seq, audit)
     };
     vec![
+        line(
+            1046,
+            "2026-11-22T14:07:00Z",
+            "reviewer:grace",
+            "task.decided",
+            json!({ "task": task_id(1), "kind": "approval", "event": "acknowledged", "what": "revealed" }),
+        ),
+        line(
+            1045,
+            "2026-11-22T14:06:05Z",
+            "reviewer:grace",
+            "task.decided",
+            json!({ "task": task_id(1), "kind": "approval", "event": "fetched", "what": "sealed" }),
+        ),
         line(
             1044,
             "2026-11-22T14:06:00Z",

@@ -249,6 +249,7 @@ async fn what_was_not_understood_is_filed_once(stage: Stage) {
         delivery: Some(given.delivery),
         reason: "unknown shape".to_owned(),
         state: BuriedState::Buried,
+        settled: None,
         content: Value::from(String::from_utf8_lossy(&given.body)),
     };
     let given = Acceptance { signals: Vec::new(), buried: Some(buried.clone()), ..given };

@@ -110,6 +110,7 @@ async fn a_replay_needs_the_store_only() {
         delivery: None,
         reason: "a parser of before".to_owned(),
         state: BuriedState::Buried,
+        settled: None,
         content: Value::from(detection(estate.twin.person(2), "anomalousToken", Timestamp::now()).to_string()),
     };
     let id = buried.id.to_string();

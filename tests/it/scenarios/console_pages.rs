@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::http::Method;
 use jiff::SignedDuration;
 use oust::domain::reviewer::Linked;
-use oust::domain::task::{Kind, Role};
+use oust::domain::run::Event;
+use oust::domain::task::{Kind, Role, Verdict};
 use oust::domain::{BuriedId, CaseId, ObjectId, RunId, TaskId};
 use oust::playbook::normalise;
 use oust::store::reviewers::Change;
@@ -16,9 +17,11 @@ use oust::twin::Special;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::console::{Scene, scene};
+use super::console::{Scene, scene, scene_on};
+use super::{RESET, playbook};
 use crate::sign_in::authenticator::ORIGIN;
 use crate::sign_in::house::{Browser, Reply};
+use crate::support::Setup;
 
 impl Scene {
     pub(super) async fn commit(&self, ops: Vec<Op>) {
@@ -35,6 +38,7 @@ impl Scene {
             delivery: None,
             reason: "no known shape".into(),
             state: BuriedState::Buried,
+            settled: None,
             content,
         };
         self.commit(vec![Op::Bury(Box::new(row))]).await;
@@ -114,9 +118,50 @@ async fn dropping_wants_a_reason_and_what_cannot_be_read_stays_buried() {
     let trail = scene.house.audited().await;
     let dropped = trail.iter().find(|(verb, _)| verb == "buried.dropped").expect("it is recorded");
     assert_eq!(dropped.1["reason"], "a test of the forwarder");
+    let said = rita.get(&format!("/console/buried/{unread}")).await.text;
+    let said = said.split("Dropped</span>").nth(1).expect("it says that it was dropped");
+    assert!(said.contains("rita") && said.contains("a test of the forwarder"), "{said:.400}");
     assert_eq!(rita.post(&settle, json!({ "verb": "replay" })).await.status, 409);
     let none = format!("/console/buried/{}/settle", BuriedId::new(Uuid::from_u128(99)));
     assert_eq!(rita.post(&none, json!({ "verb": "replay" })).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_reset_that_a_person_has_to_do_says_why_and_leads_there() {
+    let scene = scene().await;
+    let root = scene.app.twin.special(Special::Admin);
+    scene.app.alert(root, "anomalousToken").await;
+    scene.app.idle().await;
+    let about_root = |task: &&oust::domain::task::Task| {
+        task.identity.as_ref().is_some_and(|identity| identity.object_id == ObjectId::new(root))
+    };
+    let approval = scene.app.open_tasks().await.iter().find(about_root).expect("a reset waits").id;
+    scene.app.vote(approval, Verdict::Approve).await.expect("a vote");
+    scene.app.idle().await;
+    let by_hand = scene.app.open_tasks().await.iter().find(about_root).expect("work by hand").id;
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let page = vera.get(&format!("/console/tasks/{approval}")).await.text;
+    for text in
+        ["Goes on by hand", "directory role", &format!("/console/tasks/{by_hand}"), "Reset the password by hand"]
+    {
+        assert!(page.contains(text), "the page lacks {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_keeps_when_it_left_and_what_graph_called_it() {
+    let rest = format!("collect:\n  - do: read_user\n{RESET}");
+    let playbooks = vec![playbook("plain", "  signals: [anomalous_token]\n", &rest)];
+    let scene = scene_on(Setup { playbooks, ..Setup::default() }, |_| {}).await;
+    let case = scene.app.cases().await.remove(0).id;
+    let runs = scene.app.store.runs_of(case).await.expect("a read");
+    let read = runs.iter().flat_map(|(_, journal)| journal).find_map(|entry| match &entry.event {
+        Event::Done { step, request_id, left_at, .. } if step.0 == "read_user" => Some((entry.at, request_id, left_at)),
+        _ => None,
+    });
+    let (at, request_id, left_at) = read.expect("the account was read");
+    assert!(request_id.as_deref().is_some_and(|id| Uuid::parse_str(id).is_ok()), "{request_id:?}");
+    assert!(*left_at <= at);
 }
 
 #[tokio::test(flavor = "multi_thread")]

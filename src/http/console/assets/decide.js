@@ -3,6 +3,8 @@
 // do. `data-proof`: anything else; it is sent, and sent again after a proof where the server asks for one. See paths.rs for
 // the contract. Without this script all post to their `action`.
 
+import { refresh } from './clock.js';
+import { formIn, nameOf } from './forms.js';
 import { decode, encode } from './hpke.js';
 import { ensure } from './keys.js';
 import { post as send, renew } from './post.js';
@@ -60,7 +62,7 @@ async function ceremony(path, fields) {
   const leftOut = begun.left_out ?? [];
   if (begun.redirect) {
     // What is left out is said on the page that the provider sends back to.
-    if (leftOut.length) remember(notRecorded(leftOut, fields.tasks.length));
+    if (leftOut.length) remember(notRecorded(leftOut, fields.tasks.length, 'The others go on with the proof.'));
     location.assign(begun.redirect);
     return never;
   }
@@ -76,9 +78,17 @@ const remember = (problem) => sessionStorage.setItem('oust:problem', JSON.string
 let names = new Map();
 
 /** Of several decisions, those that were not recorded. */
-function notRecorded(refused, all) {
+function notRecorded(refused, all, detail) {
   const difference = refused.map((row) => ({ what: names.get(row.task) ?? row.task, shown: 'open', now: row.problem.detail ?? row.problem.title }));
-  return { status: 409, title: `${refused.length} of ${all} were not recorded`, detail: 'The others were.', difference };
+  return { status: 409, title: `${refused.length} of ${all} were not recorded`, detail, difference };
+}
+
+/** What became of several decisions, for the queue they were chosen in. */
+function recorded(results) {
+  const refused = results.filter((row) => row.problem);
+  const count = results.length - refused.length;
+  const title = `${count} ${count === 1 ? 'decision was' : 'decisions were'} recorded`;
+  return refused.length ? notRecorded(refused, results.length, `${title}.`) : { good: true, title };
 }
 
 /** Who has no passkey here proves it at the identity provider, and comes back to this page. */
@@ -112,12 +122,15 @@ function describe(form, submitter) {
   return fields;
 }
 
-/** Where a refusal is said: beside the button; where it was before a live update took the form away; or on top. */
+/** The form as it stands now: a live update puts another of the same name in its place, or none. */
+const standing = (form) => (!form || form.isConnected ? form : formIn(document, nameOf(form)));
+
+/** Where something is said: beside the button, or on top where the form is gone. */
 function boxOf(form) {
-  if (form?.isConnected) return form.querySelector('[data-problem]');
-  const known = document.querySelector('.decide [data-problem]');
+  const beside = standing(form)?.querySelector('[data-problem]');
   const heading = document.querySelector('.decide h2') ?? document.querySelector('main .head') ?? document.querySelector('main h1');
-  if (known || !heading) return known;
+  if (beside || !heading) return beside;
+  if (heading.nextElementSibling?.matches('[data-problem]')) return heading.nextElementSibling;
   const box = document.createElement('div');
   box.dataset.problem = '';
   box.setAttribute('role', 'alert');
@@ -125,14 +138,25 @@ function boxOf(form) {
   return box;
 }
 
+const line = (text, tag = 'p') => Object.assign(document.createElement(tag), { textContent: text });
+
+/** Somebody was first: who, what, and when, in the reader's own zone too. */
+function already({ who, name, what, when }) {
+  const said = line(`It is already ${what}: ${name ?? who}, `);
+  const at = line(`${new Date(when).toISOString().slice(11, 19)} UTC`, 'time');
+  at.dateTime = when;
+  at.dataset.when = '';
+  said.append(at, '.');
+  refresh(said);
+  return said;
+}
+
 function complain(form, problem) {
   const box = boxOf(form);
   if (!box) return;
-  const line = (text, tag = 'p') => Object.assign(document.createElement(tag), { textContent: text });
   const lines = [line(problem.title ?? 'It did not work', 'strong')];
-  const first = problem.who && problem.what && new Date(problem.when);
-  const detail = first ? `It is already ${problem.what}: ${problem.who}, ${first.toLocaleTimeString('en-GB')}.` : problem.detail;
-  if (detail) lines.push(line(detail));
+  if (problem.who && problem.what && Date.parse(problem.when)) lines.push(already(problem));
+  else if (problem.detail) lines.push(line(problem.detail));
   for (const change of problem.difference ?? []) {
     lines.push(line(`${change.what}: shown ${change.shown || 'nothing'}, now ${change.now}`));
   }
@@ -146,8 +170,9 @@ function complain(form, problem) {
     again.href = problem.location ?? location.pathname;
     lines.push(again);
   }
-  box.className = 'note bad';
+  box.className = `note ${problem.good ? 'good' : 'bad'}`;
   box.replaceChildren(...lines);
+  box.scrollIntoView({ block: 'nearest' });
 }
 
 async function submit(form, submitter) {
@@ -173,8 +198,10 @@ async function submit(form, submitter) {
     return;
   }
   const done = form.hasAttribute('data-decide') ? await ceremony(DECIDE, fields) : await proved(() => post(form.getAttribute('action'), fields));
-  if (done.refused) {
-    remember(notRecorded(done.results.filter((row) => row.problem), done.results.length));
+  if (form.hasAttribute('data-bulk')) {
+    remember(recorded(done.results));
+    location.assign(location.pathname + location.search);
+    return;
   }
   location.assign(done.location ?? location.pathname);
 }
@@ -199,14 +226,28 @@ sessionStorage.removeItem('oust:problem');
 const deciding = document.querySelector('form[data-decide]:not([data-bulk])');
 if (left) complain(deciding, JSON.parse(left));
 
+// What is under way, by name: a live update in the middle brings a form that looks as if nothing was pressed.
+const busy = new Set();
+
+function mark() {
+  for (const form of document.querySelectorAll('form[data-proof], form[data-decide], form[data-order]')) {
+    const under = busy.has(nameOf(form));
+    for (const button of form.querySelectorAll('button')) {
+      if (under) button.setAttribute('aria-disabled', 'true');
+      else button.removeAttribute('aria-disabled');
+    }
+  }
+}
+
+document.addEventListener('oust:swapped', mark);
 document.addEventListener('submit', async (event) => {
   const form = event.target;
   if (!['data-proof', 'data-decide', 'data-order'].some((kind) => form.hasAttribute(kind))) return;
   event.preventDefault();
-  if (form.dataset.busy) return;
-  form.dataset.busy = '1';
-  const buttons = [...form.querySelectorAll('button')];
-  buttons.forEach((button) => button.setAttribute('aria-disabled', 'true'));
+  const name = nameOf(form);
+  if (busy.has(name)) return;
+  busy.add(name);
+  mark();
   const box = form.querySelector('[data-problem]');
   box?.replaceChildren();
   box?.removeAttribute('class');
@@ -215,7 +256,7 @@ document.addEventListener('submit', async (event) => {
   } catch (error) {
     complain(form, error.problem ?? { title: 'It did not work', detail: 'Nothing was decided. Reload and try again.' });
   } finally {
-    delete form.dataset.busy;
-    buttons.forEach((button) => button.removeAttribute('aria-disabled'));
+    busy.delete(name);
+    mark();
   }
 });

@@ -4,6 +4,7 @@
 // the others; a hidden tab lets go of it, and looks at everything again once it is seen.
 
 import { refresh } from './clock.js';
+import { formIn, nameOf } from './forms.js';
 
 const wire = document.getElementById('wire');
 const say = document.getElementById('say');
@@ -24,7 +25,15 @@ function announce(text) {
   say.textContent = text;
 }
 
-/** A name that finds the same element in the new content. */
+/** Where the same element is in the new content: in which form, and there. Forms have fields of the same name. */
+function place(element) {
+  const where = key(element);
+  return where && { form: nameOf(element.closest('form')), where };
+}
+
+const found = (region, { form, where }) => formIn(region, form)?.querySelector(where);
+
+/** A name that finds an element in its form. */
 function key(element) {
   if (element.id) return `#${CSS.escape(element.id)}`;
   if (element.name) {
@@ -38,22 +47,28 @@ function key(element) {
   return null;
 }
 
+/** What keeps its own scroll position. */
+const SCROLLS = '.scroll, pre, nav.main ul';
+
 function remember(region) {
   const active = region.contains(document.activeElement) ? document.activeElement : null;
   const fields = [...region.querySelectorAll('input, textarea, select')].filter((field) => field.type !== 'hidden');
   return {
-    focus: active && key(active),
+    focus: active && place(active),
     selection: active && 'selectionStart' in active && active.type !== 'checkbox' ? [active.selectionStart, active.selectionEnd] : null,
-    typed: fields.filter((f) => (f.type === 'checkbox' ? f.checked : f.value !== f.defaultValue)).map((f) => [key(f), f.value]),
+    typed: fields.filter((f) => (f.type === 'checkbox' ? f.checked : f.value !== f.defaultValue)).map((f) => [place(f), f.value]),
     open: [...region.querySelectorAll('details[data-key]')].map((d) => [d.dataset.key, d.open]),
-    scroll: [...region.querySelectorAll('.scroll, pre')].map((e) => [e.scrollLeft, e.scrollTop]),
-    refusal: region.querySelector('.decide [data-problem].note'),
+    scroll: [...region.querySelectorAll(SCROLLS)].map((e) => [e.scrollLeft, e.scrollTop]),
+    problems: [...region.querySelectorAll('[data-problem].note')].map((box) => [nameOf(box.closest('form')), box]),
   };
 }
 
+/** Below it stands what is about the whole of a region. */
+const head = (region) => region.querySelector('.decide h2') ?? region.querySelector('h1') ?? region.firstElementChild;
+
 function restore(region, was) {
   for (const [where, value] of was.typed) {
-    const field = where && region.querySelector(where);
+    const field = where && found(region, where);
     if (field?.type === 'checkbox') field.checked = true;
     else if (field) field.value = value;
   }
@@ -61,16 +76,16 @@ function restore(region, was) {
     const details = region.querySelector(`details[data-key="${CSS.escape(name)}"]`);
     if (details) details.open = open;
   }
-  [...region.querySelectorAll('.scroll, pre')].forEach((element, index) => {
+  [...region.querySelectorAll(SCROLLS)].forEach((element, index) => {
     if (was.scroll[index]) [element.scrollLeft, element.scrollTop] = was.scroll[index];
   });
   // Why something was refused stays until the page is loaded again, also when the form went away.
-  if (was.refusal) {
-    const place = region.querySelector('.decide [data-problem]');
-    if (place) place.replaceWith(was.refusal);
-    else (region.querySelector('.decide h2') ?? region.firstElementChild).after(was.refusal);
+  for (const [form, box] of was.problems) {
+    const empty = form && formIn(region, form)?.querySelector('[data-problem]');
+    if (empty) empty.replaceWith(box);
+    else head(region).after(box);
   }
-  const focus = was.focus && region.querySelector(was.focus);
+  const focus = was.focus && found(region, was.focus);
   if (focus) {
     focus.focus({ preventScroll: true });
     if (was.selection?.[0] != null) focus.setSelectionRange?.(...was.selection);
@@ -96,7 +111,7 @@ function warn(region) {
   note.className = 'note bad';
   note.setAttribute('role', 'alert');
   note.textContent = 'What would be done changed while you were reading. Read it again before you decide.';
-  (region.querySelector('.decide h2') ?? region.firstElementChild).after(note);
+  head(region).after(note);
 }
 
 // What the server sent, before clock.js and decide.js touched it: an answer that is the same changes nothing.

@@ -15,6 +15,7 @@ let secret = null;
 let until = 0;
 let shown = false;
 let busy = false;
+let passing = false;
 let gone = false;
 
 const says = (text) => { const line = section?.querySelector('[data-reveal-says]'); if (line && line.textContent !== text) line.textContent = text; };
@@ -115,6 +116,8 @@ async function copy() {
 }
 
 async function passed() {
+  if (passing) return;
+  passing = true;
   const box = part('problem');
   box.replaceChildren();
   try {
@@ -125,6 +128,7 @@ async function passed() {
     document.dispatchEvent(new CustomEvent('oust:passed', { detail: task }));
     location.assign(location.pathname);
   } catch {
+    passing = false;
     box.className = 'note bad';
     box.textContent = 'The server did not hear it. The password stays here; try again.';
   }

@@ -1,11 +1,10 @@
 //! Buried: deliveries and runs set aside with a reason. Nothing is lost; each can be replayed or dropped.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::markup::{Tag, Tone, When};
-use super::{paths, text, words};
-use crate::store::{Buried, BuriedState};
+use super::{Eye, paths, text, words};
+use crate::store::{Buried, BuriedState, Settled};
 
 /// One row.
 #[derive(Debug, Clone)]
@@ -17,17 +16,36 @@ pub struct BuriedLine {
     pub tenant: Option<String>,
     pub reason: String,
     pub state: Tag,
+    pub settled: Option<SettledLine>,
     pub open: bool,
     pub settle: String,
 }
 
+/// Who replayed or dropped it, when and why.
+#[derive(Debug, Clone)]
+pub struct SettledLine {
+    pub by: String,
+    pub at: When,
+    pub reason: Option<String>,
+}
+
+impl SettledLine {
+    fn of(settled: &Settled, eye: Eye<'_>) -> Self {
+        Self {
+            by: eye.names.actor(&settled.by),
+            at: When::new(settled.at, eye.now),
+            reason: text::some(Some(&settled.reason)),
+        }
+    }
+}
+
 impl BuriedLine {
     /// A row of the list.
-    pub fn of(row: &Buried, now: Timestamp) -> Self {
+    pub fn of(row: &Buried, eye: Eye<'_>) -> Self {
         Self {
             id: row.id.to_string(),
             href: paths::buried(row.id),
-            at: When::new(row.at, now),
+            at: When::new(row.at, eye.now),
             source: text::cut(&row.source, 60),
             tenant: row.tenant.as_ref().map(ToString::to_string),
             reason: text::line(&row.reason),
@@ -36,6 +54,7 @@ impl BuriedLine {
                 BuriedState::Replayed => Tag::new("Replayed", Tone::Good),
                 BuriedState::Dropped => Tag::new("Dropped", Tone::Plain),
             },
+            settled: row.settled.as_ref().map(|settled| SettledLine::of(settled, eye)),
             open: row.state == BuriedState::Buried,
             settle: paths::settle_buried(row.id),
         }
@@ -58,7 +77,7 @@ const SHOWN: usize = 12_000;
 
 impl BuriedDetail {
     /// A row with its content.
-    pub fn of(row: &Buried, now: Timestamp) -> Self {
+    pub fn of(row: &Buried, eye: Eye<'_>) -> Self {
         let whole = match &row.content {
             Value::String(body) => body.clone(),
             Value::Null => String::new(),
@@ -67,7 +86,7 @@ impl BuriedDetail {
         let clean = |c: &char| *c == '\n' || !c.is_control();
         let content: String = whole.chars().take(SHOWN).filter(clean).collect();
         let more = whole.chars().count().saturating_sub(SHOWN);
-        Self { line: BuriedLine::of(row, now), delivery: row.delivery.map(|id| id.to_string()), content, more }
+        Self { line: BuriedLine::of(row, eye), delivery: row.delivery.map(|id| id.to_string()), content, more }
     }
 }
 

@@ -208,8 +208,8 @@ fn line_of(signal: &Signal, row: &Value, now: Timestamp) -> SignalLine {
         received: When::new(signal.received_at, now),
         activity: When::new(signal.activity(), now),
         lag: words::span(signal.received_at.duration_since(signal.activity())),
-        outcome: words::plain(outcome("/outcome/word").unwrap_or("received")),
-        reason: text::some(outcome("/outcome/reason")),
+        outcome: words::outcome(outcome("/outcome/word").unwrap_or("received")),
+        reason: text::some(outcome("/outcome/reason").map(words::unstopped)),
         refs,
         newer: false,
     }

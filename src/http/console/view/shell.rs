@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::markup::When;
-use super::{paths, text};
+use super::{paths, text, words};
 use crate::domain::task::Role;
 use crate::http::console::assets;
 
@@ -94,7 +94,7 @@ impl Shell {
     /// Everything stands still: said on every page.
     pub fn paused(mut self, by: &str, reason: Option<&str>, since: Timestamp) -> Self {
         let since = When::new(since, self.now);
-        self.paused = Some(Paused { by: text::line(by), reason: text::some(reason), since });
+        self.paused = Some(Paused { by: text::line(by), reason: text::some(reason.map(words::unstopped)), since });
         self
     }
 

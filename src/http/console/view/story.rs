@@ -201,8 +201,10 @@ fn narrate(story: &mut StepStory, entry: &Entry) {
             story.attempts = *attempt;
             story.effect_key = Some(key.to_string());
         }
-        Event::Done { result, request_id, .. } => {
+        Event::Done { result, request_id, left_at, .. } => {
             state("done");
+            // Of a read no intent is written; it left when it began.
+            story.began = story.began.or(Some(*left_at).filter(|left| *left <= entry.at));
             (story.note, story.code, story.retry_at) = (None, None, None);
             story.result = Some(result.clone());
             story.request_id = request_id.as_deref().map(|id| text::cut(id, 80));

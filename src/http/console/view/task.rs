@@ -1,5 +1,6 @@
 //! One task: what exactly will be done to whom, the evidence, who said what, and what happens next.
 
+mod by_hand;
 mod next;
 mod parts;
 mod reveal;
@@ -12,6 +13,7 @@ use super::person::PersonCard;
 use super::{Eye, orders, paths, text, words};
 use crate::domain::task::{Kind, Progress, State, Task};
 
+pub use by_hand::ByHand;
 pub use next::Choices;
 pub use parts::{Clocks, Deed, Tally, VoteLine};
 pub use reveal::{Reveal, RevealStage};
@@ -90,10 +92,7 @@ impl TaskView {
             status,
             status_at,
             deeds: task.rows.iter().map(|row| Deed::of(row, &person.name, eye.now)).collect(),
-            instructions: text::block(task.instructions.as_deref().unwrap_or_default())
-                .lines()
-                .map(str::to_owned)
-                .collect(),
+            instructions: instructions(task, eye),
             snapshot: task.snapshot.number,
             snapshot_at: When::new(task.snapshot.taken_at, eye.now),
             newer: (newer > 0).then(|| words::count(newer, "newer item", "newer items")),
@@ -132,6 +131,22 @@ impl TaskView {
     }
 }
 
+/// What to do or why it waits, with people called by their names.
+fn instructions(task: &Task, eye: Eye<'_>) -> Vec<String> {
+    let told = task.instructions.as_deref().unwrap_or_default();
+    let named = task.ordered.as_ref().map(|ordered| {
+        let by = |who: &str| format!("Asked for by {who}");
+        told.replacen(&by(&ordered.by), &by(&eye.names.of(&ordered.by)), 1)
+    });
+    text::block(named.as_deref().unwrap_or(told)).lines().map(str::to_owned).collect()
+}
+
+/// Something of what was approved was left out.
+fn is_partial(task: &Task) -> bool {
+    matches!(task.state, State::Executed { .. })
+        && task.rows.iter().any(|row| matches!(row.progress, Progress::Skipped { .. }))
+}
+
 /// A shadow task that was decided is never executed; the word must not promise it.
 pub(super) fn state_tag(task: &Task) -> Tag {
     match (&task.state, task.shadow) {
@@ -139,6 +154,7 @@ pub(super) fn state_tag(task: &Task) -> Tag {
             Tag::new("To be done", Tone::Info)
         }
         (State::Approved { .. }, true) => Tag::new("Approved for practice", Tone::Plain),
+        _ if is_partial(task) => Tag::new("Partly done", Tone::Warn),
         (state, _) => words::task_state(state.word()),
     }
 }
@@ -179,6 +195,9 @@ fn status(task: &Task, eye: Eye<'_>) -> (String, Option<When>) {
         State::Executed { at, by: ids } if task.kind == Kind::Manual => {
             let said = task.note.as_deref().map(|note| format!(": {}", text::line(note))).unwrap_or_default();
             (format!("{} reported it done{said}", by(ids)), when(at))
+        }
+        State::Executed { at, by: ids } if is_partial(task) => {
+            (format!("{} approved it. Not all of it was executed.", by(ids)), when(at))
         }
         State::Executed { at, by: ids } => (format!("Executed. Approved by {}.", by(ids)), when(at)),
         State::Failed { at, reason, may_retry } => {

@@ -1,13 +1,14 @@
 //! One case's story as one list: signals, steps, decisions, notifications, audit; newest first.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::evidence::Known;
 use super::markup::{Tone, When};
 use super::story::{RunFacts, StepStory, steps};
 use super::{Eye, paths, text, words};
 use crate::domain::run::{End, Event};
-use crate::domain::task::Task;
+use crate::domain::task::{Kind, Progress, Task};
 use crate::store::Audit;
 
 /// What kind of thing happened.
@@ -147,7 +148,12 @@ fn of_step(step: &StepStory, now: Timestamp) -> Option<Happening> {
 
 fn of_task(task: &Task, eye: Eye<'_>) -> Vec<Happening> {
     let href = Some(paths::task(task.id));
-    let asked = format!("Asked for a decision: {}", super::task::title(task));
+    let asked = match task.kind {
+        Kind::Manual => "To be done by hand",
+        Kind::Held => "Held for a person to look at",
+        Kind::Approval | Kind::Release | Kind::Undecided | Kind::Order => "Asked for a decision",
+    };
+    let asked = format!("{asked}: {}", super::task::title(task));
     let mut all = vec![Happening::new(task.created_at, eye.now, Sort::Task, Tone::Info, text::line(&asked))];
     all.extend(task.votes.iter().map(|vote| {
         let text = format!("{} {} {}", eye.names.of(&vote.person.id), vote.verdict.past(), super::task::title(task));
@@ -155,12 +161,38 @@ fn of_task(task: &Task, eye: Eye<'_>) -> Vec<Happening> {
             .with("reason", text::some(vote.reason.as_deref()))
             .with("digest", Some(vote.digest.to_string()))
     }));
+    all.extend(task.rows.iter().filter_map(|row| match row.progress {
+        Progress::RevealExpired { at } => {
+            let text = "Nobody passed the password on in time; it is gone".to_owned();
+            Some(Happening::new(at, eye.now, Sort::Task, Tone::Bad, text))
+        }
+        _ => None,
+    }));
     all.into_iter().map(|happening| Happening { href: href.clone(), ..happening }).collect()
+}
+
+/// What somebody did with a task beside voting: only the trail tells it.
+fn of_deed(line: &Audit, eye: Eye<'_>) -> Option<Happening> {
+    let word = |key: &str| line.detail.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (deed, tone) = match word("event") {
+        "fetched" => ("opened the password in the browser that it was sealed to", Tone::Info),
+        "acknowledged" => ("passed the password on", Tone::Good),
+        "done" => ("reported it done by hand", Tone::Good),
+        "named" => ("said who it is about", Tone::Info),
+        _ => return None,
+    };
+    let text = format!("{} {deed}", eye.names.actor(&line.actor));
+    let happening = Happening::new(line.at, eye.now, Sort::Decision, tone, text::line(&text))
+        .with("said", text::some(Some(word("note"))));
+    Some(Happening { href: word("task").parse().ok().map(paths::task), ..happening })
 }
 
 /// What the rows above do not tell already.
 fn of_audit(seq: u64, line: &Audit, eye: Eye<'_>) -> Option<Happening> {
-    let told = ["effect.", "task.decided", "signal.received", "revoke."];
+    if line.verb == "task.decided" {
+        return of_deed(line, eye).map(|deed| deed.with("audit", Some(format!("record {seq}"))));
+    }
+    let told = ["effect.", "signal.received", "revoke."];
     if told.iter().any(|prefix| line.verb.starts_with(prefix)) {
         return None;
     }

@@ -176,7 +176,7 @@ pub fn step_state(word: &str) -> Tag {
     match word {
         "todo" => Tag::new("To do", Tone::Plain),
         "parked" => Tag::new("Parked", Tone::Warn),
-        "waiting" => Tag::new("Waits for a decision", Tone::Info),
+        "waiting" => Tag::new("Waits for a person", Tone::Info),
         "ready" => Tag::new("Approved", Tone::Info),
         "running" => Tag::new("Running", Tone::Info),
         "retrying" => Tag::new("Retrying", Tone::Warn),
@@ -212,6 +212,24 @@ pub fn task_state(word: &str) -> Tag {
         "lapsed" => Tag::new("Approved, never executed", Tone::Warn),
         other => Tag::new(capital(&plain(other)), Tone::Plain),
     }
+}
+
+/// What became of a signal.
+pub fn outcome(word: &str) -> String {
+    let known = match word {
+        "act" => "acted on",
+        "covered" => "covered by an earlier revoke",
+        "held" => "held for a person to look at",
+        "lookup" | "waiting" => "waits to be named",
+        "pending" => "waits for the worker",
+        other => return plain(other),
+    };
+    known.to_owned()
+}
+
+/// The end of a sentence that somebody else wrote: one full stop, whether they wrote it or not.
+pub fn unstopped(text: &str) -> &str {
+    text.trim_end().trim_end_matches('.')
 }
 
 /// What a kind of task asks for.

@@ -18,7 +18,9 @@ use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, RunId, SignalId, TaskId};
 use crate::store::page::{Window, and_one, cursor, limit, paged};
 use crate::store::rows::{Value as Text, micros};
-use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, Recorded, RunRow, Token};
+use crate::store::{
+    Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, Recorded, RunRow, Settled, Token,
+};
 
 type Run = (RunRow, Vec<Entry>);
 
@@ -167,12 +169,17 @@ fn buried_row(row: &Row) -> Result<Buried, Error> {
         "dropped" => BuriedState::Dropped,
         _ => BuriedState::Buried,
     };
-    Ok(Buried { state, ..buried })
+    let word = |at| column::<Option<String>>(row, at, "buried row").map(Option::unwrap_or_default);
+    let settled = match instant_if_any(row, 6, "buried row")? {
+        Some(at) => Some(Settled { by: word(4)?, reason: word(5)?, at }),
+        None => None,
+    };
+    Ok(Buried { state, settled, ..buried })
 }
 
 pub(in super::super) async fn buried(pool: &Pool, id: BuriedId) -> Result<Option<Buried>, Error> {
     one(pool, "buried row", sql::BURIED, &id.to_string(), |row| {
-        Ok(Buried { content: doc(row, 4, "content of", 1)?, ..buried_row(row)? })
+        Ok(Buried { content: doc(row, 7, "content of", 1)?, ..buried_row(row)? })
     })
     .await
 }

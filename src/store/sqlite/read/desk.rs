@@ -14,7 +14,9 @@ use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, RunId, SignalId, TaskId};
 use crate::store::rows::micros;
-use crate::store::{Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, Recorded, RunRow, Token};
+use crate::store::{
+    Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, Recorded, RunRow, Settled, Token,
+};
 
 type Run = (RunRow, Vec<Entry>);
 
@@ -145,12 +147,17 @@ fn buried_row(row: &Row<'_>) -> Result<Buried, Error> {
         "dropped" => BuriedState::Dropped,
         _ => BuriedState::Buried,
     };
-    Ok(Buried { state, ..buried })
+    let word = |at| column::<Option<String>>(row, at, "buried row").map(Option::unwrap_or_default);
+    let settled = match instant_if_any(row, 6, "buried row")? {
+        Some(at) => Some(Settled { by: word(4)?, reason: word(5)?, at }),
+        None => None,
+    };
+    Ok(Buried { state, settled, ..buried })
 }
 
 pub(in super::super) fn buried(conn: &Connection, id: BuriedId) -> Result<Option<Buried>, Error> {
     one(conn, "buried row", sql::BURIED, params![id.to_string()], |row| {
-        Ok(Buried { content: doc(row, 4, "content of", 1)?, ..buried_row(row)? })
+        Ok(Buried { content: doc(row, 7, "content of", 1)?, ..buried_row(row)? })
     })
 }
 

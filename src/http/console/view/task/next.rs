@@ -99,6 +99,9 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
             "This task was made in shadow mode. Whatever is decided, nothing of it is ever executed.".to_owned(),
         ];
     }
+    if task.state.is_terminal() {
+        return Vec::new();
+    }
     match task.kind {
         Kind::Approval => approval(task, who),
         Kind::Manual => {
@@ -113,7 +116,7 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
             "Check first that a faulty detection rule did not name half the company.".to_owned(),
         ],
         Kind::Held => vec![
-            "Nothing was done yet: read below why it is held.".to_owned(),
+            "Nothing was done yet; “Why it waits” says why.".to_owned(),
             "Approve marks it as dealt with; deny closes it as no threat. Neither has an effect at Microsoft."
                 .to_owned(),
         ],

@@ -21,6 +21,8 @@ pub struct Deed {
     pub progress: Tag,
     pub note: Option<String>,
     pub at: Option<When>,
+    /// It was approved, and a person does it.
+    pub by_hand: Option<super::ByHand>,
 }
 
 impl Deed {
@@ -51,6 +53,7 @@ impl Deed {
             progress: super::progress(&row.progress),
             note,
             at: at.map(|at| When::new(at, now)),
+            by_hand: None,
         }
     }
 }
