@@ -93,14 +93,14 @@ impl Choices {
 }
 
 /// What happens after yes and after no, in the order in which it happens.
-pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
+pub(super) fn what_follows(task: &Task, who: &str, may: bool) -> Vec<String> {
     if task.shadow {
         return vec![
             "This task was made in shadow mode. Whatever is decided, nothing of it is ever executed.".to_owned(),
         ];
     }
     match task.kind {
-        Kind::Approval => approval(task, who),
+        Kind::Approval => approval(task, who, may),
         Kind::Manual => vec![
             "Nothing is done by oust for this task: follow the instructions, then report it done.".to_owned(),
             "Where it replaces a reset, oust revokes the sessions again afterwards.".to_owned(),
@@ -120,13 +120,13 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
             "The playbook's condition could not be evaluated.".to_owned(),
             "Approve runs the step; deny skips it. The rest of the run goes on either way.".to_owned(),
         ],
-        Kind::Order => order(task, who),
+        Kind::Order => order(task, who, may),
     }
 }
 
-fn order(task: &Task, who: &str) -> Vec<String> {
+fn order(task: &Task, who: &str, may: bool) -> Vec<String> {
     if task.reveals() {
-        return approval(task, who);
+        return approval(task, who, may);
     }
     vec![
         "This was asked for by hand. Approve carries it out at once, under the same guards as everything else."
@@ -135,19 +135,30 @@ fn order(task: &Task, who: &str) -> Vec<String> {
     ]
 }
 
-fn approval(task: &Task, who: &str) -> Vec<String> {
+/// `may`: whoever reads it can approve it; others are told what the approver will do.
+fn approval(task: &Task, who: &str, may: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let more = task.policy.approve.max(1) > 1;
     if more {
         lines.push(format!("It is executed once {} people approved.", task.policy.approve));
     }
     if task.reveals() {
-        let whose = if more { "the last approver's browser" } else { "this browser" };
+        let whose = match (may, more) {
+            (true, false) => "this browser",
+            (_, true) => "the last approver's browser",
+            (false, false) => "the approver's browser",
+        };
         lines.push(format!("A temporary password is made and sealed to {whose}; nobody else can ever open it."));
-        lines.push("Keep this page open: the password is set only while the page is there to receive it.".to_owned());
-        lines.push(format!(
-            "You see it once, for 15 minutes. Pass it to {who} by voice, after you made sure who is speaking."
-        ));
+        if may {
+            lines.push(
+                "Keep this page open: the password is set only while the page is there to receive it.".to_owned(),
+            );
+            lines.push(format!(
+                "You see it once, for 15 minutes. Pass it to {who} by voice, after you made sure who is speaking."
+            ));
+        } else {
+            lines.push(format!("The approver sees it once, for 15 minutes, and passes it to {who} by voice."));
+        }
     } else {
         lines.push("The steps are executed at once, in this order.".to_owned());
     }
