@@ -38,6 +38,7 @@ impl Action for ReadRisk {
             "risk_level": user.as_ref().and_then(|user| user.risk_level.as_deref()),
             "risk_state": user.as_ref().and_then(|user| user.risk_state.as_deref()),
             "risk_detail": user.as_ref().and_then(|user| user.risk_detail.as_deref()),
+            "risk_updated_at": user.as_ref().and_then(|user| user.updated_at),
             "detections": detections,
         });
         Ok(Done::read(call, result))

@@ -21,13 +21,13 @@ use crate::store::{self, Audit, Batch, Lane, Op, Store};
 /// What a reviewer may do in general; the policies in oust.yaml narrow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RoleArg {
-    /// Looks.
+    /// Looks, and changes nothing.
     Viewer,
-    /// Looks, retries and skips.
+    /// Asks for a password reset, which somebody else approves.
     Analyst,
-    /// Decides tasks.
+    /// Decides tasks, orders by hand in a case, settles what is buried, pauses.
     Approver,
-    /// All of it, and pauses.
+    /// The same as an approver, under a name that policies can single out (role:admin).
     Admin,
 }
 

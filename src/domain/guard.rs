@@ -28,6 +28,8 @@ pub struct Facts {
     pub over_cap: bool,
     /// When the tenant's parked work was last released by a human.
     pub released_at: Option<jiff::Timestamp>,
+    /// When a human last denied the release of the tenant's parked work.
+    pub denied_at: Option<jiff::Timestamp>,
 }
 
 /// What a guard says.
@@ -49,6 +51,10 @@ pub enum Parking {
 }
 
 impl Parking {
+    /// The text kept in the journal once people denied the release.
+    pub const DENIED: &str = "blast_radius: people denied its release; a newer alert about this person, or a revoke \
+        asked for by hand, is judged anew";
+
     /// The text kept in the journal; its first word says who frees it.
     pub fn reason(&self) -> String {
         match self {
@@ -64,6 +70,11 @@ impl Parking {
     /// True when only the release task frees it.
     pub fn needs_release(reason: &str) -> bool {
         reason.starts_with("blast_radius")
+    }
+
+    /// True when people denied the release: what is newer does not wait for it.
+    pub fn is_denied(reason: &str) -> bool {
+        reason.starts_with("blast_radius: people denied")
     }
 }
 
@@ -111,7 +122,9 @@ mod tests {
         let facts = Facts { over_cap: true, ..Facts::default() };
         assert_eq!(judge(EffectClass::Soft, true, &facts), Ruling::Park(Parking::BlastRadius));
         assert_eq!(judge(EffectClass::Soft, false, &facts), Ruling::Allow);
-        assert!(Parking::needs_release(&Parking::BlastRadius.reason()));
+        let reason = Parking::BlastRadius.reason();
+        assert!(Parking::needs_release(&reason) && !Parking::is_denied(&reason));
+        assert!(Parking::needs_release(Parking::DENIED) && Parking::is_denied(Parking::DENIED));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::decide::release_key;
+use super::decide::Storm;
 use super::duties::{self, AUDIT, CLOCKS, WATCH, leads};
 use super::intake::{Asking, Held};
 use super::lane::Message;
@@ -300,7 +300,7 @@ async fn notice(inner: &Arc<Inner>) {
     inner.due.notify_one();
 }
 
-/// Reads pause and releases; wakes what was parked when a pause ended.
+/// Reads pause and what people said to releases; wakes what was parked when a pause ended.
 pub(super) async fn read_settings(inner: &Arc<Inner>) -> Result<(), store::Error> {
     let pause = inner.store.setting("pause").await?;
     let why = pause.as_ref().map(|pause| {
@@ -317,15 +317,14 @@ pub(super) async fn read_settings(inner: &Arc<Inner>) -> Result<(), store::Error
             pause.as_ref().and_then(|p| p.get("by")).and_then(Value::as_str).unwrap_or("operator"),
         );
     }
-    let mut freed = Vec::new();
-    for tenant in inner.tenants.keys() {
-        if let Some(at) =
-            inner.store.setting(&release_key(tenant)).await?.and_then(|at| serde_json::from_value(at).ok())
+    let mut answered = Vec::new();
+    for (tenant, answer) in inner.tenants.keys().flat_map(|tenant| Storm::ALL.map(|answer| (tenant, answer))) {
+        let at = inner.store.setting(&answer.key(tenant)).await?.and_then(|at| serde_json::from_value(at).ok());
+        if let Some(at) = at
+            && inner.storm_answered(answer, tenant, at) != Some(at)
+            && inner.store.is_shared()
         {
-            let last = inner.released.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), at);
-            if inner.store.is_shared() && last != Some(at) {
-                freed.push(tenant.clone());
-            }
+            answered.push(tenant.clone());
         }
     }
     // One worker wakes them all; whoever holds one of them looks anyway.
@@ -333,7 +332,7 @@ pub(super) async fn read_settings(inner: &Arc<Inner>) -> Result<(), store::Error
         if before.is_some() && why.is_none() {
             inner.wake_parked(None).await?;
         }
-        for tenant in freed {
+        for tenant in answered {
             inner.wake_parked(Some(&tenant)).await?;
         }
     }

@@ -169,9 +169,9 @@ impl Inner {
             let reason = "a reviewer named the person".to_owned();
             batch.ops.push(Op::PutWaiting(Box::new(Waiting { signal: *signal, attempt: 0, due_at: now, reason })));
         }
-        if task.kind == Kind::Release && matches!(task.state, State::Executed { .. }) {
+        if let Some(answer) = Storm::answer(&task) {
             let tenant = self.tenant_of_storm(id).await.map_err(DecideError::Store)?;
-            batch.ops.extend(tenant.map(|tenant| Op::PutSetting { key: release_key(&tenant), value: json!(now) }));
+            batch.ops.extend(tenant.map(|tenant| Op::PutSetting { key: answer.key(&tenant), value: json!(now) }));
         }
         if task.revision == before {
             task.revision += 1;
@@ -224,18 +224,26 @@ impl Inner {
             // A signal may start over.
             self.due.notify_one();
         }
-        let released = task.kind == Kind::Release && matches!(task.state, State::Executed { .. });
-        if released && let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await {
-            self.release(&tenant);
+        if let Some(answer) = Storm::answer(task)
+            && let Ok(Some(tenant)) = self.tenant_of_storm(task.id).await
+        {
+            self.storm_answered(answer, &tenant, self.now());
             if let Err(error) = self.wake_parked(Some(&tenant)).await {
                 self.telemetry.store_error("parked.wake", &error);
             }
         }
     }
 
-    fn release(&self, tenant: &TenantName) {
-        let mut released = self.released.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        released.insert(tenant.clone(), self.now());
+    /// Remembers how people answered for a tenant's parked work; gives when they last did before.
+    pub(super) fn storm_answered(&self, answer: Storm, tenant: &TenantName, at: Timestamp) -> Option<Timestamp> {
+        let mut answers = self.storm_answers.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        answers.insert((tenant.clone(), answer), at)
+    }
+
+    /// When people last answered so.
+    pub(super) fn answered_at(&self, answer: Storm, tenant: &TenantName) -> Option<Timestamp> {
+        let answers = self.storm_answers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        answers.get(&(tenant.clone(), answer)).copied()
     }
 
     async fn tenant_of_storm(&self, id: TaskId) -> Result<Option<TenantName>, store::Error> {
@@ -293,9 +301,31 @@ fn has_parked(case: &CaseRow) -> bool {
     steps.is_some_and(|steps| steps.iter().any(|step| step["state"] == PARKED))
 }
 
-/// The setting that holds when a tenant's parked work was released.
-pub(super) fn release_key(tenant: &TenantName) -> String {
-    format!("release:{tenant}")
+/// What people said to the release of a tenant's parked work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Storm {
+    Released,
+    Denied,
+}
+
+impl Storm {
+    pub(super) const ALL: [Self; 2] = [Self::Released, Self::Denied];
+
+    fn answer(task: &Task) -> Option<Self> {
+        match (task.kind, &task.state) {
+            (Kind::Release, State::Executed { .. }) => Some(Self::Released),
+            (Kind::Release, State::Denied { .. }) => Some(Self::Denied),
+            _ => None,
+        }
+    }
+
+    /// The setting that holds when it was said.
+    pub(super) fn key(self, tenant: &TenantName) -> String {
+        match self {
+            Self::Released => format!("release:{tenant}"),
+            Self::Denied => format!("release:{tenant}:denied"),
+        }
+    }
 }
 
 /// The record of what a human did. A vote names the verdict and its proof: challenge, revision as shown, and the SHA-256

@@ -178,7 +178,7 @@ pub(crate) struct Inner {
     containment: Arc<Semaphore>,
     others: Arc<Semaphore>,
     paused: RwLock<Option<String>>,
-    released: RwLock<HashMap<TenantName, Timestamp>>,
+    storm_answers: RwLock<HashMap<(TenantName, decide::Storm), Timestamp>>,
     storms: tokio::sync::Mutex<()>,
     presence: Mutex<HashMap<TaskId, Browser>>,
     watermarks: Mutex<HashMap<Identity, Timestamp>>,
@@ -242,7 +242,7 @@ impl Engine {
             containment: Arc::new(Semaphore::new(config.containment_slots)),
             others: Arc::new(Semaphore::new(config.other_slots)),
             paused: RwLock::new(None),
-            released: RwLock::default(),
+            storm_answers: RwLock::default(),
             storms: tokio::sync::Mutex::default(),
             presence: Mutex::default(),
             watermarks: Mutex::default(),
@@ -402,7 +402,8 @@ impl Inner {
             membership: tenant.map_or(Membership::NotAMember, |t| t.membership(identity.object_id)),
             paused: self.paused.read().unwrap_or_else(PoisonError::into_inner).clone(),
             over_cap,
-            released_at: self.released.read().unwrap_or_else(PoisonError::into_inner).get(&identity.tenant).copied(),
+            released_at: self.answered_at(decide::Storm::Released, &identity.tenant),
+            denied_at: self.answered_at(decide::Storm::Denied, &identity.tenant),
         }
     }
 

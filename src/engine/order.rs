@@ -7,7 +7,7 @@ use serde_json::json;
 use super::lane::Message;
 use super::{Engine, Inner};
 use crate::domain::person::{Doc, NotNow, Person, Request};
-use crate::domain::plan::{CONFIRM, DISMISS, Plan, RESET, REVOKE};
+use crate::domain::plan::{Plan, RESET, REVOKE};
 use crate::domain::run::Mode;
 use crate::domain::task::{Ballot, Forbidden, Order, Ordered, Policy, Reviewer, Role, Task};
 use crate::domain::{CaseId, Identity, RunId, TaskId};
@@ -115,8 +115,8 @@ impl Inner {
         let now = self.now();
         // Where a password was set and reached nobody, the case asks for another one, not this reviewer (law 5). What
         // others denied, nobody lets go alone.
-        let overrules = matches!(&asked.order, Order::Again { run, step } if person.was_denied(*run, step));
-        let requester = (overrules || (resets && !person.is_password_lost())).then(|| asked.by.person());
+        let requester =
+            (person.overrules(&asked.order) || (resets && !person.is_password_lost())).then(|| asked.by.person());
         let task = person.ask_order(Request {
             task: TaskId::new(Self::mint()),
             run: RunId::new(Self::mint()),
@@ -199,23 +199,17 @@ impl Inner {
 
     /// The plan of an order that sends something.
     fn plan_of(&self, person: &Person, order: &Order) -> Result<Option<Plan>, OrderError> {
-        let action = match order {
-            Order::Revoke => REVOKE,
-            Order::Reset => RESET,
-            Order::ConfirmCompromised => CONFIRM,
-            Order::DismissRisk => DISMISS,
-            Order::Again { run, step } => {
-                let of_run = person.run(*run).map(|run| Arc::clone(&run.plan));
-                let gone = || OrderError::Unfit(format!("this case has no step {step}"));
-                let of = of_run.ok_or_else(gone)?;
-                match of.step(step).ok_or_else(gone)?.action.as_str() {
-                    action @ (REVOKE | RESET) => return self.built_in(action),
-                    _ => return by_hand::again(&of, step).map(Some).ok_or_else(gone),
-                }
+        if !order.sends() {
+            return Ok(None);
+        }
+        let gone = || OrderError::Unfit("this case has no such step".to_owned());
+        match (person.action_of(order).ok_or_else(gone)?, order) {
+            (action, Order::Again { run, step }) if !matches!(action, REVOKE | RESET) => {
+                let of = person.run(*run).and_then(|run| by_hand::again(&run.plan, step));
+                of.map(Some).ok_or_else(gone)
             }
-            Order::Skip { .. } | Order::Settle { .. } | Order::Cancel { .. } | Order::Close => return Ok(None),
-        };
-        self.built_in(action)
+            (action, _) => self.built_in(action),
+        }
     }
 
     fn built_in(&self, action: &str) -> Result<Option<Plan>, OrderError> {
@@ -229,19 +223,11 @@ impl Inner {
         if !resets && asked.policy.is_some() {
             return Err(OrderError::Unfit("only a reset is decided under a policy of its own".to_owned()));
         }
-        let action = match &asked.order {
-            Order::Again { run, step } => {
-                person.run(*run).and_then(|run| run.plan.step(step)).map(|step| step.action.clone())
-            }
-            Order::Reset => Some(RESET.to_owned()),
-            Order::ConfirmCompromised => Some(CONFIRM.to_owned()),
-            Order::DismissRisk => Some(DISMISS.to_owned()),
-            _ => None,
-        };
+        let action = person.action_of(&asked.order);
         // Whoever asks does not choose another measure than the playbook of this case has for the same.
         let steps = person.runs.iter().rev().flat_map(|run| &run.plan.steps);
         let of_case = steps
-            .filter(|step| Some(&step.action) == action.as_ref())
+            .filter(|step| Some(step.action.as_str()) == action)
             .filter_map(|step| step.approval.as_ref())
             .find_map(|name| self.rules.policies.get(name));
         let chosen = match &asked.policy {
@@ -295,7 +281,7 @@ fn brief(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::actions::registry;
-    use crate::domain::plan::StepId;
+    use crate::domain::plan::{CONFIRM, DISMISS, StepId};
     use crate::playbook::by_hand::{again, plan};
     use crate::playbook::parse;
 

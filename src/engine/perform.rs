@@ -22,7 +22,7 @@ use crate::domain::reviewer::{Account, Standing, deciding};
 use crate::domain::task::Task;
 use crate::domain::{Identity, RunId, TaskId};
 use crate::graph::retry::{Schedule, jitter};
-use crate::graph::{Graph, Terms};
+use crate::graph::{Graph, RiskyUser, Terms};
 use crate::seal::{RecipientKey, Sealed};
 use crate::store;
 use crate::telemetry;
@@ -312,7 +312,8 @@ impl Job {
         }
         let mut before = if before.is_object() { before } else { json!({}) };
         if let (Some(risk), Some(before)) = (self.risk_now().await, before.as_object_mut()) {
-            before.insert("risk_state".into(), json!(risk));
+            before.insert("risk_state".into(), json!(risk.risk_state));
+            before.insert("risk_updated_at".into(), json!(risk.updated_at));
         }
         match (self.no_longer_entitled().await, before.as_object_mut()) {
             (Ok(lost), Some(before)) if !lost.is_empty() => drop(before.insert("lost".into(), json!(lost))),
@@ -363,12 +364,10 @@ impl Job {
         ))
     }
 
-    /// The person's risk state, where the run read it before (so that the permission is there).
-    async fn risk_now(&self) -> Option<String> {
+    /// The person's risk, where the run read it before (so that the permission is there).
+    async fn risk_now(&self) -> Option<RiskyUser> {
         self.results.get("read_risk")?;
-        let user =
-            self.graph.risky_user(self.identity.object_id, &Terms::read(Duration::from_secs(5))).await.ok()??;
-        user.risk_state
+        self.graph.risky_user(self.identity.object_id, &Terms::read(Duration::from_secs(5))).await.ok()?
     }
 
     async fn verify(&self) -> Back {

@@ -325,7 +325,7 @@ impl Lane {
             Event::Unknown { step, .. } => (step, "unknown"),
             Event::Skipped { step, .. } => (step, "skipped"),
             Event::Refused { step, .. } => (step, "refused"),
-            Event::Parked { step, .. } => (step, "parked"),
+            Event::Parked { step, reason } if !Parking::is_denied(reason) => (step, "parked"),
             _ => return,
         };
         let Some(spec) = run.plan.step(step) else { return };
@@ -469,7 +469,7 @@ impl Inner {
             identity: None,
             case: None,
             run: None,
-            instructions: Some("Alerts name more people than guards.blast_radius allows. Is it an attack, or a bad rule? Approve frees all parked revocations of this tenant, oldest first; deny leaves them parked.".into()),
+            instructions: Some("Alerts name more people than guards.blast_radius allows. Is it an attack, or a bad rule? Approve frees all parked revocations of this tenant, oldest first; deny leaves them parked, and a newer alert about one of them is judged anew.".into()),
             requester: None,
             playbook: None,
             rows: Vec::new(),

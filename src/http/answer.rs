@@ -24,7 +24,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Divides findings into those that become signals (minted by `signal`) and those that are only answered.
+    /// Divides findings into those that become signals (minted by `signal`) and those that are only answered. That a
+    /// person's risk was closed starts nothing and is taken all the same: whoever is asked to decide about them must hear it.
     pub fn of(
         findings: Vec<Finding>,
         signal: impl Fn(Finding) -> Signal,
@@ -32,12 +33,17 @@ impl Answer {
     ) -> (Self, Vec<Signal>) {
         let (mut answer, mut signals) = (Self::default(), Vec::new());
         for finding in findings {
-            if let Outcome::Ignored { reason } = &finding.outcome {
-                answer.ignored.push(Ignored { reason: reason.clone() });
+            let ignored = match &finding.outcome {
+                Outcome::Ignored { reason } => Some(Ignored { reason: reason.clone() }),
+                _ => None,
+            };
+            let starts = ignored.is_none();
+            answer.ignored.extend(ignored);
+            if !starts && finding.closes_risk().is_none() {
                 continue;
             }
             let signal = signal(finding);
-            answer.covered += usize::from(covered(&signal));
+            answer.covered += usize::from(starts && covered(&signal));
             answer.ids.push(signal.id.to_string());
             signals.push(signal);
         }

@@ -4,7 +4,7 @@
 // usage: NODE_PATH=… node tests/console/rivals.mjs OUST PICTURES      (tests/console/run runs it)
 
 import assert from 'node:assert/strict';
-import { HOME, Reviewer, Stage, playbook, step } from './stage.mjs';
+import { HOME, Reviewer, Stage, playbook, step, until } from './stage.mjs';
 
 const [oust, pictures] = process.argv.slice(2);
 const TOKEN = 'Anomalous Token';
@@ -223,6 +223,49 @@ async function changedMeanwhile(nora) {
   }
 }
 
+/** What identity protection pushes when an administrator dismissed the risk of somebody. */
+const noLongerAtRisk = (person) => ({
+  '@odata.type': '#microsoft.graph.riskyUser', id: person.id, isDeleted: false, isProcessing: false, riskLevel: 'none',
+  riskState: 'dismissed', riskDetail: 'none', riskLastUpdatedDateTime: new Date().toISOString(), userDisplayName: person.name,
+  userPrincipalName: person.upn,
+});
+
+/** A page that missed it is refused when it is submitted, and when the passkey was touched for what it showed. */
+async function toldTheDifference(nora) {
+  for (const [local, when] of [['lydia', 'reading and pressing'], ['lars', 'pressing and the touch']]) {
+    const { person, task } = await waiting(local);
+    // A page that hears nothing of what happens.
+    await nora.tab.route('**/console/events', (route) => route.abort());
+    await nora.open(task);
+    const shown = Number(await nora.tab.locator('form[data-decide] [name=revision]').inputValue());
+    const touched = local === 'lars';
+    const held = touched ? await nora.hold('**/console/decide/finish') : null;
+    const answer = nora.answer(touched ? '/decide/finish' : '/decide/begin');
+    if (touched) {
+      await nora.button('Approve').click();
+      await held.here;
+    }
+    await stage.send(noLongerAtRisk(person));
+    await until(`${person.name} to be known as no longer at risk`, async () => (await stage.task(task.id)).revision > shown);
+    if (touched) await held.release();
+    else await nora.button('Approve').click();
+    assert.equal((await answer).status(), 409, `between ${when}`);
+    const said = problem(nora);
+    await said.getByText(/^risk: shown open, now .*dismissed, told by sentinel/).waitFor();
+    await said.getByText('Load it again').waitFor();
+    assert.equal(await nora.tab.getByRole('dialog').count(), 0);
+    await nora.picture(`rivals-difference-${local}`);
+    await nora.tab.unroute('**/console/events');
+    await stage.becomes(task.id, 'pending', 'escalated');
+    await said.getByText('Load it again').click();
+    await nora.tab.getByLabel('Reason').fill('no longer at risk');
+    await nora.button('Deny').click();
+    await stage.becomes(task.id, 'denied');
+    assert.equal(await asked(person), 0, 'no reset was asked for');
+    step(`the risk was dismissed between ${when}: 409, and the page shows what differs`);
+  }
+}
+
 async function newerEvidence(nora) {
   const began = new Date(Date.now() - 3_600_000).toISOString();
   const { person, task } = await waiting('nadia', TOKEN, { activity_at: began });
@@ -321,6 +364,7 @@ stage.play(async () => {
   await fourEyes(nora, omar);
   await noLongerEntitled(omar);
   await changedMeanwhile(nora);
+  await toldTheDifference(nora);
   await newerEvidence(nora);
   await staleTab(nora, omar);
   await comesBack(nora);

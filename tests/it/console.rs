@@ -131,12 +131,15 @@ fn a_viewer_is_offered_nothing_and_told_why() {
 
 #[test]
 fn a_region_fetched_alone_is_the_one_of_the_page() {
+    let mut alive = 0;
     for Shot { name, html, live, status } in gallery() {
         let Some(live) = live else { continue };
+        alive += 1;
         assert!(live.contains("id=\"live\"") && !live.contains("<html"), "{name}: {live:.80}");
         assert!(html.contains(live.trim()), "{name}: the region differs from the page's");
         assert!(status.trim().starts_with("<div id=\"status\""), "{name}: {status:.80}");
     }
+    assert!(alive > 5, "pages that keep themselves up to date: {alive}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod api;
 mod bodies;
 mod graph;
+mod routes;
 mod senders;
 mod slow;
 mod taken;

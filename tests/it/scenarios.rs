@@ -23,6 +23,7 @@ mod pinned;
 mod poll;
 mod proven;
 mod resets;
+mod routes;
 mod shadow;
 mod shared;
 mod standing;

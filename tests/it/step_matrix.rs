@@ -325,9 +325,12 @@ fn ledger_wrongs(cell: &Cell, effects: &[Effect], wrong: &mut Vec<String>) {
     for step in sent(&cell.playbook) {
         let rows: Vec<_> = effects.iter().filter(|effect| effect.step == step.id).collect();
         let applied = rows.iter().filter(|effect| effect.state == EffectState::Applied).count();
-        // Every reset that may have left is followed by a revoke of its own.
+        // Every reset that may have left is followed by a revoke of its own, and so is one that a person did instead.
         let expected = match &step.follows {
-            Some(followed) => effects.iter().filter(|effect| effect.step == *followed).count(),
+            Some(followed) => {
+                let by_hand = cell.playbook.step(followed).is_some_and(|step| is_given_up(cell, step));
+                effects.iter().filter(|effect| effect.step == *followed).count() + usize::from(by_hand)
+            }
             None => usize::from(!is_given_up(cell, step)),
         };
         if applied != expected {

@@ -13,10 +13,14 @@ use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
 use super::ask::is_reset;
 use super::attempt::is_busy;
+use super::by_hand::RESET_BY_HAND;
 use super::{Around, Deed, LastCase, Note, Output, Person};
 
 /// The pseudo step under which a read-back runs.
 pub const READ_BACK: &str = "read_back";
+
+/// Why a first revoke is left out.
+pub(super) const COVERED: &str = "sessions were already revoked after this activity";
 
 /// A step held by its plan, so that the person may change meanwhile.
 pub(super) struct Planned {
@@ -41,16 +45,18 @@ impl Person {
         loop {
             let written = out.journal.len();
             self.read_answers(around, out)?;
+            self.keep_denied(around, out)?;
             self.carry_out(around, out)?;
             self.judge_pending(around, out)?;
             let open: Vec<RunId> = self.runs.iter().filter(|run| run.is_open()).map(|run| run.id).collect();
             for run in &open {
                 self.contain(*run, around, out)?;
             }
-            // One playbook after the other; what people ordered waits for none of them.
+            // One playbook after the other; what people ordered waits for none of them, and nothing for a rehearsal.
             let ordered = |run: &RunId| self.order_of(*run).is_some();
-            let first = open.iter().find(|run| !ordered(run)).copied();
-            let beside: Vec<RunId> = open.into_iter().filter(ordered).collect();
+            let first_of = |shadow| open.iter().find(|run| !ordered(run) && self.is_shadow(**run) == shadow).copied();
+            let first: Vec<RunId> = first_of(false).into_iter().chain(first_of(true)).collect();
+            let beside: Vec<RunId> = open.iter().copied().filter(ordered).collect();
             for run in first.into_iter().chain(beside) {
                 self.later_phases(run, around, out)?;
                 self.close_run(run, around, out)?;
@@ -127,7 +133,7 @@ impl Person {
             match self.state(run, &step.id) {
                 StepState::Todo if step.follows.is_none() => {
                     if is_first && self.run(run).is_some_and(|r| r.satisfied) {
-                        let reason = "sessions were already revoked after this activity".into();
+                        let reason = COVERED.to_owned();
                         self.record(out, around.now, run, Event::Skipped { step: step.id.clone(), reason })?;
                     } else if self.admits(run, &step, around, out)? {
                         match &step.approval {
@@ -259,7 +265,7 @@ impl Person {
             }
             if let (true, Some(text)) = (is_reset(&step), self.manual_reset_text(run)) {
                 self.task_event(run, &step.id, around, out, |step, _| task::Event::Dropped { step });
-                self.ask_manual(run, &step.id, "Reset the password by hand".into(), text, around, out)?;
+                self.ask_manual(run, &step.id, RESET_BY_HAND.into(), text, around, out)?;
             } else if let Some(policy) = &step.approval {
                 match groups.last_mut().filter(|(name, _)| consecutive && name == policy) {
                     Some((_, steps)) => steps.push(step.id.clone()),
@@ -319,8 +325,8 @@ impl Person {
         }
         let state = self.state(run, followed);
         match self.run(run).and_then(|r| r.intent(followed)) {
-            Some(sent) if state.is_settled() || matches!(state, StepState::Unknown { .. }) => {
-                let since = EffectKey::of(run, &step.id, sent.attempt);
+            Some(_) if state.is_settled() || matches!(state, StepState::Unknown { .. } | StepState::Waiting { .. }) => {
+                let since = EffectKey::of(run, &step.id, self.times_done(run, followed));
                 let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
                 let was_done = matches!(mine, StepState::Done { .. } | StepState::Failed { .. });
                 if was_done && revoked.is_some_and(|key| key != since) {
@@ -432,7 +438,7 @@ impl Person {
     /// Ends the open case; `why` when a person closed it.
     pub(super) fn end_case(&mut self, why: Option<&str>, around: &Around<'_>, out: &mut Output) {
         let Some(case) = self.doc.case.take() else { return };
-        let playbooks = case.playbooks.clone();
+        let playbooks = case.playbooks.iter().filter(|name| self.has_run(name, Mode::Enforce)).cloned().collect();
         self.doc.last_case =
             (case.mode == Mode::Enforce).then_some(LastCase { id: case.id, closed_at: around.now, playbooks });
         let mut detail = json!({"case": case.id});

@@ -11,6 +11,7 @@ use super::super::plan::{Plan, REVOKE};
 use super::super::run::{Entry, Event, Illegal, Mode, Run, StepState};
 use super::super::signal::{Kind, Risk};
 use super::super::task;
+use super::denied::is_denied;
 use super::{Around, Case, Note, Output, Person, Traces};
 
 /// A pinned plan by its hash.
@@ -84,6 +85,7 @@ impl Person {
         if around.now.duration_since(arrival.activity) > around.rules.max_age {
             return self.old_news(&arrival, around, out);
         }
+        self.keep_denied(around, out)?;
         if around.rules.mode == Mode::Enforce && self.has_revoke_in_flight() {
             let case = self.doc.case.as_ref().map(|case| case.id);
             out.outcomes.push((arrival.signal, Taken::Pending { case }));
@@ -112,7 +114,7 @@ impl Person {
 
     /// Signals that met a revoke in flight are judged once it has settled.
     pub(super) fn judge_pending(&mut self, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
-        if self.doc.pending.is_empty() || self.has_revoke_in_flight() {
+        if self.doc.pending.is_empty() || self.has_revoke_in_flight() || self.has_denied_revoke() {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.doc.pending);
@@ -126,6 +128,7 @@ impl Person {
                 step.action == REVOKE
                     && match state {
                         StepState::Intended { .. } | StepState::Unknown { .. } | StepState::Backoff { .. } => true,
+                        state if is_denied(state) => false,
                         // One that follows a step which nobody began is not on its way.
                         StepState::Todo | StepState::Parked { .. } => {
                             step.phase == super::super::plan::Phase::Contain && !run.satisfied && run.is_owed(step)
@@ -162,6 +165,7 @@ impl Person {
         if let (Mode::Shadow, Some(run)) = (around.rules.mode, rehearsal) {
             for arrival in group {
                 let case = self.join_case(&arrival, around);
+                self.newer_evidence(around, out);
                 self.record(out, around.now, run, Event::Attached { signal: arrival.signal })?;
                 out.outcomes.push((arrival.signal, Taken::Covered { case: Some(case), run: Some(run) }));
             }
@@ -180,7 +184,7 @@ impl Person {
     fn covered(&mut self, arrival: Arrival, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         let name = &arrival.plan.plan.name;
         let ran = match (&self.doc.case, &self.doc.last_case) {
-            (Some(case), _) => case.playbooks.contains(name),
+            (Some(_), _) => self.has_run(name, around.rules.mode),
             (None, Some(last)) if around.now.duration_since(last.closed_at) <= around.rules.aftermath => {
                 last.playbooks.contains(name)
             }
@@ -202,6 +206,12 @@ impl Person {
         let case = self.doc.case.as_ref().map(|case| case.id);
         out.outcomes.push((signal, Taken::Covered { case, run: Some(run) }));
         Ok(())
+    }
+
+    /// The open case ran this playbook. A rehearsal of it is none where effects are sent.
+    pub(super) fn has_run(&self, playbook: &str, mode: Mode) -> bool {
+        let counts = |run: &Run| run.mode == Mode::Enforce || mode == Mode::Shadow;
+        self.runs.iter().any(|run| run.plan.name == playbook && counts(run))
     }
 
     fn open_run(
@@ -241,6 +251,7 @@ impl Person {
         if let Some(case) = &mut self.doc.case {
             case.runs.push(id);
             case.playbooks.insert(plan.name.clone());
+            case.takes_effect(around.rules.mode);
         }
         self.newer_evidence(around, out);
         Ok(id)
@@ -257,6 +268,7 @@ impl Person {
             mode: around.rules.mode,
             signals: 0,
             latest_activity: arrival.activity.min(around.now),
+            told_at: None,
             playbooks: Default::default(),
             runs: Vec::new(),
             evidence: Vec::new(),
@@ -289,8 +301,11 @@ impl Person {
     }
 
     fn newer_evidence(&mut self, around: &Around<'_>, out: &mut Output) {
+        let Some(case) = &mut self.doc.case else { return };
+        case.told_at = Some(around.now);
+        let risk = case.risk;
         for task in self.tasks.values_mut().filter(|task| task.state.is_undecided()) {
-            if task.apply(task::Event::NewerEvidence, around.now).is_ok() {
+            if task.apply(task::Event::NewerEvidence { risk }, around.now).is_ok() {
                 out.tasks.insert(task.id);
             }
         }
@@ -303,7 +318,9 @@ impl Person {
             detail: serde_json::json!({"signal": arrival.signal, "activity_at": arrival.activity}),
         });
         let title = format!("Old news: {} of {}", arrival.kind, arrival.activity);
-        let already = self.tasks.values().any(|t| t.kind == task::Kind::Held && !t.state.is_terminal());
+        let rehearses = around.rules.mode == Mode::Shadow;
+        let held = |t: &task::Task| t.kind == task::Kind::Held && (rehearses || !t.shadow);
+        let already = self.tasks.values().any(|t| held(t) && !t.state.is_terminal());
         if !already {
             self.ask_held(
                 title,

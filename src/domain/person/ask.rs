@@ -78,13 +78,18 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let steps = [step.clone()];
-        self.ask(run, Kind::Manual, title, Some(instructions), Policy::open(), Vec::new(), &steps, around, out)
+        self.ask(run, Kind::Manual, title, Some(instructions), Policy::open(), Vec::new(), &steps, around, out)?;
+        let StepState::Waiting { task } = self.state(run, step) else { return Ok(()) };
+        let followed = self.run(run).is_some_and(|run| run.plan.steps.iter().any(|s| s.follows.as_ref() == Some(step)));
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.revokes_after = followed;
+        }
+        Ok(())
     }
 
     /// Something to be done by hand beside the steps: no step waits for it.
     pub(super) fn ask_beside(&mut self, title: &str, instructions: String, around: &Around<'_>, out: &mut Output) {
-        let open = |t: &Task| t.kind == Kind::Manual && t.title == title && !t.state.is_terminal();
-        if self.tasks.values().any(open) {
+        if self.is_asked(Kind::Manual, title, around) {
             return;
         }
         self.raise(Kind::Manual, title.to_owned(), Some(instructions), Policy::open(), None, Vec::new(), around, out);
@@ -92,11 +97,17 @@ impl Person {
 
     /// Nobody could decide by rule: a human has to look.
     pub(super) fn ask_held(&mut self, title: String, instructions: String, around: &Around<'_>, out: &mut Output) {
-        let open = |t: &Task| t.kind == Kind::Held && t.title == title && !t.state.is_terminal();
-        if self.tasks.values().any(open) {
+        if self.is_asked(Kind::Held, &title, around) {
             return;
         }
         self.raise(Kind::Held, title, Some(instructions), Policy::open(), None, Vec::new(), around, out);
+    }
+
+    /// The same is asked already; what a rehearsal asks counts only there.
+    fn is_asked(&self, kind: Kind, title: &str, around: &Around<'_>) -> bool {
+        let rehearses = around.rules.mode == Mode::Shadow;
+        let same = |t: &Task| t.kind == kind && t.title == title && (rehearses || !t.shadow);
+        self.tasks.values().any(|task| same(task) && !task.state.is_terminal())
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private funnel for every kind of task")]
@@ -117,7 +128,7 @@ impl Person {
             self.record(out, around.now, run, Event::Asked { step: step.clone(), task })?;
         }
         let asks_for_reset = |id| self.spec(run, id).is_some_and(|(_, step)| is_reset(step));
-        if steps.iter().any(asks_for_reset) {
+        if steps.iter().any(asks_for_reset) && !self.is_shadow(run) {
             self.supersede_orders(task, around, out);
         }
         Ok(())
@@ -161,6 +172,7 @@ impl Person {
         if !task.rows.is_empty() {
             task.target = run.and_then(|id| self.run(id)?.results.get("read_user").and_then(|user| Target::read(user)));
         }
+        task.risk = self.doc.case.as_ref().map(|case| case.risk);
         let id = task.id;
         self.tasks.insert(id, task);
         out.tasks.insert(id);
@@ -197,6 +209,10 @@ impl Person {
             if task.next_due().is_some_and(|due| due <= around.now) && task.apply(task::Event::Tick, around.now).is_ok()
             {
                 out.tasks.insert(task.id);
+                let begun = task.run.is_some_and(|run| self.runs.iter().any(|other| other.id == run));
+                if let (true, false, Some(case)) = (is_unanswered_reset(task), begun, &mut self.doc.case) {
+                    case.unchanged = true;
+                }
             }
         }
         let mut answers: Vec<(RunId, Event)> = Vec::new();
@@ -265,6 +281,13 @@ pub const GUEST_RESET: &str = "This person is a guest; the home tenant owns pass
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A new password was ordered, and time went by before its run began: no step can say so.
+fn is_unanswered_reset(task: &Task) -> bool {
+    task.kind == Kind::Order
+        && matches!(task.state, State::Expired { .. } | State::Lapsed { .. })
+        && task.rows.iter().any(|row| row.action == RESET)
 }
 
 /// What a task's state means for one of its steps; `None` while it waits.

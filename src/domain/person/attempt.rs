@@ -11,6 +11,8 @@ use super::super::plan::{EffectClass, MANUAL, REVOKE, Step, StepId};
 use super::super::run::{Event, Illegal, StepState, Verdict};
 use super::super::task::{self, Changed, Target, TargetClass, Task};
 use super::ask::{about, is_reset, manual_text};
+use super::denied::is_denied;
+use super::learn::{known_until, risk_closed_since};
 use super::{Around, Deed, Note, Output, Person};
 
 impl Person {
@@ -24,6 +26,9 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         if is_busy(run, &step.id, around, out) {
+            return Ok(());
+        }
+        if self.end_denied(run, step, around, out)? {
             return Ok(());
         }
         let state = self.state(run, &step.id);
@@ -242,9 +247,8 @@ impl Person {
         if let (true, true, Some(intent)) = (step.idempotent, open, of_run.and_then(|r| r.intent(&step.id))) {
             return intent.key;
         }
-        let followed = step.follows.as_ref().and_then(|followed| of_run?.intent(followed));
-        let generation = match followed {
-            Some(followed) => followed.attempt,
+        let generation = match &step.follows {
+            Some(followed) => self.times_done(run, followed),
             None if step.idempotent => 0,
             None => attempt,
         };
@@ -356,6 +360,7 @@ impl Person {
                         StepState::Todo if self.order_of(other.id).is_some() => other.is_open() && s.follows.is_none(),
                         StepState::Todo => other.is_open() && s.follows.is_none() && s.approval.is_none(),
                         // Approved and held by a guard: what was decided does not wait for that, everything else does.
+                        state @ StepState::Parked { .. } if is_denied(state) => false,
                         StepState::Parked { .. } => {
                             other.is_open() && s.follows.is_none() && (s.approval.is_none() || !by_hand)
                         }
@@ -418,8 +423,7 @@ impl Person {
             version: u64::from(of_run.plan.version),
             hash: of_run.plan_hash.clone(),
         };
-        let closed =
-            prepared.get("risk_state").and_then(Value::as_str).filter(|s| matches!(*s, "dismissed" | "confirmedSafe"));
+        let closed = risk_closed_since(prepared, known_until(self.doc.case.as_ref(), &self.tasks[&task]));
         let claim = task::Claim {
             step: step.id.0.clone(),
             fence: self.tasks[&task].fence + 1,
@@ -477,7 +481,8 @@ impl Person {
                 if matches!(self.state(run, &step.id), StepState::Ready { .. } | StepState::Backoff { .. }) {
                     let fault = Fault::refuse("OUST-T-CLAIM", refused.to_string());
                     if is_reset(step) {
-                        self.tell_of_unchanged_password(&fault, around, out);
+                        self.leave_to_hand(run, step, fault, around, out)?;
+                        return Ok(false);
                     }
                     self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at: None })?;
                 }

@@ -7,6 +7,7 @@ use super::super::plan::{CONFIRM, DISMISS, EffectClass, Phase, RESET, REVOKE, St
 use super::super::run::{Mode, Run, StepState, Verdict};
 use super::super::task::{Order, Progress, State, Task};
 use super::Person;
+use super::denied::is_denied;
 
 /// Why an order makes no sense now. Texts are shown as they are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,37 @@ impl Person {
     /// People said no to this step.
     pub fn was_denied(&self, run: RunId, step: &StepId) -> bool {
         matches!(self.state(run, step), StepState::Declined { verdict: Verdict::Denied | Verdict::Revoked })
+    }
+
+    /// The verb that an order sends.
+    pub fn action_of<'a>(&'a self, order: &'a Order) -> Option<&'a str> {
+        match order {
+            Order::Revoke => Some(REVOKE),
+            Order::Reset => Some(RESET),
+            Order::ConfirmCompromised => Some(CONFIRM),
+            Order::DismissRisk => Some(DISMISS),
+            Order::Again { run, step } => Some(&self.run(*run)?.plan.step(step)?.action),
+            Order::Skip { .. } | Order::Settle { .. } | Order::Cancel { .. } | Order::Close => None,
+        }
+    }
+
+    /// People said no to what it asks for, as a step of a run or as an order before it. What was said in a rehearsal
+    /// was practice.
+    pub fn overrules(&self, order: &Order) -> bool {
+        let Some(action) = self.action_of(order) else { return false };
+        let said_no =
+            |run: &Run| run.steps().any(|(step, _)| step.action == action && self.was_denied(run.id, &step.id));
+        let denied = |task: &Task| {
+            let no = matches!(task.state, State::Denied { .. } | State::Revoked { .. });
+            no && task.order().is_some_and(|other| self.action_of(other) == Some(action))
+        };
+        self.runs.iter().any(|run| run.mode == Mode::Enforce && said_no(run)) || self.tasks.values().any(denied)
+    }
+
+    /// Both cannot be asked for at once: the same order, or the same done to the person under another name.
+    fn is_the_same(&self, one: &Order, other: &Order) -> bool {
+        let of_person = |order| self.action_of(order).filter(|word| [REVOKE, RESET, CONFIRM, DISMISS].contains(word));
+        one.is_about_the_same(other) || of_person(one).is_some_and(|action| of_person(other) == Some(action))
     }
 
     /// The orders that make sense for the open case now.
@@ -56,7 +88,7 @@ impl Person {
         let open = self
             .tasks
             .values()
-            .find(|task| !task.state.is_terminal() && task.order().is_some_and(|other| other.is_about_the_same(order)));
+            .find(|task| !task.state.is_terminal() && task.order().is_some_and(|other| self.is_the_same(other, order)));
         if let Some(task) = open {
             return Err(NotNow::AlreadyAsked { task: task.id, what: "this is asked for already" });
         }
@@ -86,7 +118,10 @@ impl Person {
 
     fn fits_revoke(&self) -> Result<(), NotNow> {
         let parked = |(step, state): (&Step, &StepState)| {
-            step.action == REVOKE && step.phase == Phase::Contain && matches!(state, StepState::Parked { .. })
+            step.action == REVOKE
+                && step.phase == Phase::Contain
+                && matches!(state, StepState::Parked { .. })
+                && !is_denied(state)
         };
         if self.enforced().any(|run| run.steps().any(parked)) {
             return unfit("a guard holds the revoke: release it or resume, and it goes at once");
@@ -111,14 +146,18 @@ impl Person {
                         | P::Failed { may_retry: true, .. }
                 )
             };
-            !task.state.is_terminal() && task.rows.iter().any(|row| row.action == RESET && open(&row.progress))
+            !task.state.is_terminal()
+                && !task.shadow
+                && task.rows.iter().any(|row| row.action == RESET && open(&row.progress))
         };
         if let Some(task) = self.tasks.values().filter(|task| Some(task.id) != mine).find(waits) {
             return Err(NotNow::AlreadyAsked { task: task.id, what: "a password reset is asked for already" });
         }
-        for (step, state) in self.enforced().flat_map(Run::steps).filter(|(step, _)| step.action == RESET) {
+        let steps = self.enforced().flat_map(|run| run.steps().map(move |(step, state)| (run, step, state)));
+        for (run, step, state) in steps.filter(|(_, step, _)| step.action == RESET) {
             match state {
                 state if state.is_settled() => {}
+                _ if self.is_left_to_hand(run, step) => {}
                 StepState::Waiting { task } => {
                     let what = "the password is to be reset by hand already";
                     return Err(NotNow::AlreadyAsked { task: *task, what });

@@ -1,11 +1,26 @@
 //! What is read of the account or its risk reaches whoever is about to decide (contract §13.6).
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::ledger::Fault;
 use super::super::plan::Step;
 use super::super::task::{Event, Target, TargetClass, Task};
-use super::{Around, Output, Person};
+use super::{Around, Case, Output, Person};
+
+/// The state in which somebody closed the risk, as just read, if that was after `known`. Entra keeps the state of a
+/// dismissal for ever: one from before the alert says nothing about it.
+pub(super) fn risk_closed_since(read: &Value, known: Timestamp) -> Option<&str> {
+    let state = read.get("risk_state")?.as_str().filter(|state| matches!(*state, "dismissed" | "confirmedSafe"))?;
+    let at: Timestamp = read.get("risk_updated_at")?.as_str()?.parse().ok()?;
+    (at > known).then_some(state)
+}
+
+/// Until when everything was known: what the task showed, and what was told of the person since.
+pub(super) fn known_until(case: Option<&Case>, task: &Task) -> Timestamp {
+    let told = case.and_then(|case| case.told_at);
+    told.map_or(task.snapshot.taken_at, |told| told.max(task.snapshot.taken_at))
+}
 
 impl Person {
     /// What kind of account it is, as the newest reading in this case says.
@@ -28,10 +43,7 @@ impl Person {
 
     /// The risk was read.
     pub(super) fn learn_risk(&mut self, read: &Value, around: &Around<'_>, out: &mut Output) {
-        let state = read.get("risk_state").and_then(Value::as_str);
-        if let Some(state) = state.filter(|state| matches!(*state, "dismissed" | "confirmedSafe")) {
-            self.tell_undecided(None, Some(format!("{state} in Entra")), around, out);
-        }
+        self.tell_undecided(None, Some(read), around, out);
     }
 
     /// What a refusal says of the account.
@@ -44,15 +56,16 @@ impl Person {
         self.tell_undecided(Some(&|was| was.with(class, true)), None, around, out);
     }
 
-    /// Tells every task that waits for a decision about an effect.
+    /// Tells every task that waits for a decision about an effect; `risk`: as it was read.
     pub(super) fn tell_undecided(
         &mut self,
         change: Option<&dyn Fn(&Target) -> Target>,
-        risk_closed: Option<String>,
+        risk: Option<&Value>,
         around: &Around<'_>,
         out: &mut Output,
     ) {
         let switched = self.has_switched();
+        let case = self.doc.case.as_ref();
         let waits = |task: &&mut Task| task.state.is_undecided() && !task.rows.is_empty();
         for task in self.tasks.values_mut().filter(waits) {
             let was = task.target.clone().unwrap_or_default();
@@ -60,7 +73,9 @@ impl Person {
             // What our own step did to the account is no news.
             let keep = |now: Target| now.with(TargetClass::Disabled, was.is(TargetClass::Disabled));
             let target = if switched { now.map(keep) } else { now };
-            let (revision, event) = (task.revision, Event::Learned { target, risk_closed: risk_closed.clone() });
+            let closed = risk.and_then(|read| risk_closed_since(read, known_until(case, task)));
+            let risk_closed = closed.map(|state| format!("{state} in Entra"));
+            let (revision, event) = (task.revision, Event::Learned { target, risk_closed });
             if task.apply(event, around.now).is_ok() && task.revision != revision {
                 out.tasks.insert(task.id);
             }

@@ -8,6 +8,8 @@ mod advance;
 mod arrive;
 mod ask;
 mod attempt;
+mod by_hand;
+mod denied;
 mod fits;
 mod handover;
 mod learn;
@@ -131,6 +133,9 @@ pub struct Case {
     pub mode: Mode,
     pub signals: u32,
     pub latest_activity: Timestamp,
+    /// When the newest evidence that the person is at risk came.
+    #[serde(default)]
+    pub told_at: Option<Timestamp>,
     /// Names of the playbooks that ran.
     pub playbooks: BTreeSet<String>,
     pub runs: Vec<RunId>,
@@ -157,6 +162,15 @@ pub struct Case {
     /// When the person replaced the one-time password.
     #[serde(default)]
     pub changed_by_user_at: Option<Timestamp>,
+}
+
+impl Case {
+    /// A run was opened in this mode: a case that began as a rehearsal is none from the first real one on.
+    fn takes_effect(&mut self, mode: Mode) {
+        if mode == Mode::Enforce {
+            self.mode = mode;
+        }
+    }
 }
 
 /// What remains of a closed case: enough to know whether a late signal brings anything new.

@@ -74,6 +74,7 @@ impl Person {
         })
         .ordering(ordered);
         task.target = target;
+        task.risk = self.doc.case.as_ref().map(|case| case.risk);
         self.tasks.insert(task.id, task.clone());
         task
     }
@@ -127,6 +128,7 @@ impl Person {
         let is_revoke = plan.steps.iter().any(|step| step.action == REVOKE && step.follows.is_none())
             && !plan.steps.iter().any(|step| step.action == RESET);
         case.runs.push(id);
+        case.takes_effect(around.rules.mode);
         let case = case.id;
         let by = task.approval.as_ref().map(|approval| approval.by.clone()).unwrap_or_default();
         let plan = Arc::new(plan.clone());
@@ -153,7 +155,7 @@ impl Person {
         out.runs_touched.insert(id);
         self.runs.push(run);
         out.notes.push(Note { verb: "order.begun", detail: about(task, ordered) });
-        Ok(())
+        self.take_over(id, around, out)
     }
 
     fn do_at_once(
@@ -241,7 +243,7 @@ impl Person {
     }
 
     /// A job for a human has no rows: it ends with the step that waits for it.
-    fn withdraw_manual(&mut self, task: TaskId, why: &str, around: &Around<'_>, out: &mut Output) {
+    pub(super) fn withdraw_manual(&mut self, task: TaskId, why: &str, around: &Around<'_>, out: &mut Output) {
         let Some(task) = self.tasks.get_mut(&task).filter(|task| task.rows.is_empty()) else { return };
         let cancel = task::Event::Cancel { by: "worker".to_owned(), reason: format!("no longer needed ({why})") };
         if task.apply(cancel, around.now).is_ok() {

@@ -9,6 +9,7 @@ use super::super::plan::{EffectClass, OnFailure, Phase, RESET, REVOKE, Step, Ste
 use super::super::run::{Event, Illegal, Mode, StepState};
 use super::super::task;
 use super::ask::about;
+use super::by_hand::{BY_HAND, RESET_BY_HAND};
 use super::{Around, Handover, Note, Output, Person, ReadBack, Watch, Watermark};
 
 /// What came back from outside.
@@ -55,9 +56,6 @@ pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// When an accepted revoke is read back: at once, then with growing patience; minutes of lag are normal.
 const READ_BACK_AFTER: [i64; 9] = [0, 1, 3, 10, 30, 60, 120, 300, 600];
-
-/// Refusals of a reset that say who can do it instead.
-const BY_HAND: [&str; 4] = ["OUST-R-SYNCED", "OUST-R-GUEST", "OUST-R-FEDERATED", "OUST-R-PRIVILEGED"];
 
 impl Person {
     /// Folds what came back.
@@ -248,7 +246,7 @@ impl Person {
         out: &mut Output,
     ) -> Result<(), Illegal> {
         let by_hand = match fault.code.as_str() {
-            code if BY_HAND.contains(&code) => Some("Reset the password by hand"),
+            code if BY_HAND.contains(&code) => Some(RESET_BY_HAND),
             "OUST-A-GONE" => Some("This version no longer knows a step of a pinned playbook"),
             _ => None,
         };
@@ -261,6 +259,9 @@ impl Person {
             let text = fault.message.clone();
             self.task_event(run, &step.id, around, out, |step, _| task::Event::Dropped { step });
             return self.ask_manual(run, &step.id, title.into(), text, around, out);
+        }
+        if step.action == RESET {
+            return self.failed(run, step, fault, None, around, out);
         }
         if let Some(title) = by_hand {
             let text = fault.message.clone();
@@ -315,20 +316,10 @@ impl Person {
                 provably_no_effect: true,
             });
         }
-        let is_cancelled = fault.code == "OUST-T-CLAIM";
-        if step.action == RESET && retry_at.is_none() && !is_cancelled && !BY_HAND.contains(&fault.code.as_str()) {
-            self.tell_of_unchanged_password(&fault, around, out);
+        if step.action == RESET && retry_at.is_none() && fault.code != "OUST-T-CLAIM" {
+            return self.leave_to_hand(run, step, fault, around, out);
         }
         self.record(out, around.now, run, Event::Failed { step: step.id.clone(), fault, retry_at })
-    }
-
-    /// A reset that was approved and did not take place is not forgotten with its run.
-    pub(super) fn tell_of_unchanged_password(&mut self, fault: &Fault, around: &Around<'_>, out: &mut Output) {
-        let text = format!(
-            "{} ({}). The approved reset did not take place: the old password still works. Reset it by hand in the Entra admin centre and revoke the sessions again, then report this done.",
-            fault.message, fault.code
-        );
-        self.ask_beside("Reset the password by hand", text, around, out);
     }
 
     fn escalate(&mut self, run: RunId, step: &Step, fault: &Fault, around: &Around<'_>, out: &mut Output) {

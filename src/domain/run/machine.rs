@@ -186,7 +186,11 @@ impl Run {
                 Some((step.clone(), S::Joined { run: *run, other: other.clone() }))
             }
             Event::Parked { step, reason } => {
-                self.expect(step, &entry.event, |s| matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }))?;
+                self.expect(step, &entry.event, |s| match s {
+                    // Held still, and for another reason.
+                    S::Parked { reason: was, .. } => was != reason,
+                    _ => matches!(s, S::Todo | S::Ready { .. } | S::Backoff { .. }),
+                })?;
                 let task = self.gate(step);
                 Some((step.clone(), S::Parked { at: entry.at, reason: reason.clone(), task }))
             }

@@ -7,6 +7,7 @@ use super::digest::{Binding, Changed, Digest};
 use super::reviewer::{Forbidden, Reviewer};
 use super::target::Target;
 use crate::domain::identity::Identity;
+use crate::domain::signal::Risk;
 
 /// A reviewer's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,8 +98,9 @@ pub enum Event {
     Acknowledged { by: String, key: String },
     /// The secret is given up before its time (the browser is lost).
     RevealExpired,
-    /// Evidence came after the snapshot. Whoever is at risk again is decided about again.
-    NewerEvidence,
+    /// Evidence came after the snapshot, and with it the case is at this risk. Whoever is at risk again is decided about
+    /// again.
+    NewerEvidence { risk: Risk },
     /// The store learnt what kind of account this is, or that the risk was closed.
     Learned { target: Option<Target>, risk_closed: Option<String> },
 }
@@ -122,7 +124,7 @@ impl Event {
             Self::Fetched { .. } => "fetched",
             Self::Acknowledged { .. } => "acknowledged",
             Self::RevealExpired => "reveal_expired",
-            Self::NewerEvidence => "newer_evidence",
+            Self::NewerEvidence { .. } => "newer_evidence",
             Self::Learned { .. } => "learned",
         }
     }

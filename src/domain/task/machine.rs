@@ -15,8 +15,9 @@ impl Task {
         if self.state.is_terminal() {
             return if matches!(event, Event::Tick) { Ok(Vec::new()) } else { Err(self.conflict()) };
         }
-        if matches!(event, Event::NewerEvidence) {
+        if let Event::NewerEvidence { risk } = event {
             self.newer = self.newer.saturating_add(1);
+            self.risk = Some(risk);
             self.risk_closed = None;
             return Ok(Vec::new());
         }
@@ -46,7 +47,7 @@ impl Task {
             Event::Fetched { by, key } => self.fetched(&by, &key, now),
             Event::Acknowledged { by, key } => self.acknowledged(&by, &key, now),
             Event::RevealExpired => self.reveal_expired(now),
-            Event::NewerEvidence => Ok(Vec::new()),
+            Event::NewerEvidence { .. } => Ok(Vec::new()),
             Event::Learned { target, risk_closed } => Ok(self.learned(target, risk_closed, now)),
         }
     }

@@ -37,6 +37,7 @@ use serde_json::Value;
 use super::identity::Identity;
 use super::ids::{CaseId, RunId, TaskId};
 use super::plan::{EffectClass, Step};
+use super::signal::Risk;
 
 /// What a task asks of a human.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -245,6 +246,12 @@ pub struct Task {
     pub snapshot: Snapshot,
     /// Evidence that came after the snapshot: shown, and invalidates nothing.
     pub newer: u32,
+    /// How sure the senders are of what it is about, the surest of them; `None` outside a case. Orders, binds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+    /// A job in place of a step that a revoke follows: it follows the report.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revokes_after: bool,
     pub created_at: Timestamp,
     /// Made while nothing had effects: may be decided for practice, is never executed.
     pub shadow: bool,
@@ -347,6 +354,8 @@ impl Task {
             rows: new.rows,
             snapshot,
             newer: 0,
+            risk: None,
+            revokes_after: false,
             created_at,
             shadow,
             revision: 0,

@@ -162,7 +162,7 @@ pub(super) const fn of(name: Name) -> Option<&'static str> {
         Name::LinkAccount => {
             "INSERT INTO reviewer_accounts AS a (issuer, subject, reviewer) VALUES ($1, $2, $3) \
             ON CONFLICT (issuer, subject) DO UPDATE SET reviewer = excluded.reviewer \
-            WHERE a.reviewer IN (SELECT id FROM reviewers WHERE disabled_at IS NOT NULL)"
+            WHERE (SELECT r.disabled_at FROM reviewers r WHERE r.id = a.reviewer) IS NOT NULL"
         }
         Name::PutInvite => {
             "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \
@@ -341,7 +341,8 @@ statements! {
         FROM unnest($1::text[]) AS c(id) CROSS JOIN LATERAL (SELECT * FROM signals WHERE case_id = c.id \
         ORDER BY received_at DESC, id DESC LIMIT $2) AS s";
     CASES_MENTIONING = "SELECT c.id FROM unnest($1::text[]) AS c(id) WHERE EXISTS (SELECT FROM (SELECT doc FROM signals \
-        WHERE case_id = c.id ORDER BY received_at DESC, id DESC LIMIT $2) AS s WHERE strpos(lower(s.doc), $3) > 0)";
+        WHERE case_id = c.id ORDER BY received_at DESC, id DESC LIMIT $2) AS s \
+        WHERE strpos(lower(s.doc COLLATE \"C\"), $3) > 0)";
 
     // People. Everything of the open case in one round trip.
     PLAN = "SELECT doc FROM plans WHERE hash = $1";

@@ -205,7 +205,7 @@ statements! {
     /// From a disabled reviewer it passes to the next.
     LINK_ACCOUNT = "INSERT INTO reviewer_accounts (issuer, subject, reviewer) VALUES (?1, ?2, ?3) \
         ON CONFLICT (issuer, subject) DO UPDATE SET reviewer = excluded.reviewer \
-        WHERE reviewer IN (SELECT id FROM reviewers WHERE disabled_at IS NOT NULL)";
+        WHERE (SELECT r.disabled_at FROM reviewers r WHERE r.id = reviewer_accounts.reviewer) IS NOT NULL";
     REVIEWER_BY_ACCOUNT = "SELECT r.id, r.disabled_at, r.doc FROM reviewer_accounts a JOIN reviewers r \
         ON r.id = a.reviewer WHERE a.issuer = ?1 AND a.subject = ?2";
     PUT_INVITE = "INSERT INTO invites (hash, reviewer, created_by, created_at, expires_at, used_at) \

@@ -65,3 +65,22 @@ async fn news_that_starts_nothing_is_answered_with_its_reason() {
     assert!(answer.json()["ignored"][0]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{answer:?}");
     assert_eq!(house.queued().await, 0);
 }
+
+/// Whoever is asked to decide about somebody must hear that the risk was closed, wherever it was told.
+#[tokio::test]
+async fn that_somebodys_risk_was_dismissed_starts_nothing_and_reaches_the_workers_all_the_same() {
+    let house = House::open().await;
+    for (state, taken) in [("remediated", 0), ("dismissed", 1), ("confirmedSafe", 2)] {
+        let body = json!({
+            "@odata.type": "#microsoft.graph.riskyUser", "id": OID, "isDeleted": false, "isProcessing": false,
+            "riskLevel": "none", "riskState": state, "riskDetail": "none", "userPrincipalName": "ada@contoso.example",
+            "riskLastUpdatedDateTime": Timestamp::now().to_string(),
+        });
+        let answer = house.post("bearer", body.to_string().as_bytes()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let told = answer.json();
+        assert!(told["ignored"][0]["reason"].as_str().is_some_and(|reason| reason.contains(state)), "{told}");
+        assert_eq!((&told["accepted"], &told["covered"]), (&json!(u8::from(taken > 0)), &json!(0)), "{told}");
+        assert_eq!(house.queued().await, taken, "{state}");
+    }
+}

@@ -167,19 +167,77 @@ async fn a_risk_closed_since_refuses_approvals_takes_denials_and_newer_evidence_
     assert_eq!(begin(&mut rita, &task, "approve", &recipient).await.status, 200);
 }
 
+async fn dismiss(app: &App, user: uuid::Uuid) {
+    in_entra(app, Method::POST, "identityProtection/riskyUsers/dismiss", json!({ "userIds": [user] })).await;
+}
+
+/// Somebody at risk in Entra, and a playbook that reads it.
+async fn at_risk() -> (App, uuid::Uuid) {
+    let rest = format!("collect:\n  - do: read_risk\n{RESET}");
+    let reads = playbook("plain", "  signals: [anomalous_token]\n", &rest);
+    let app = app_with(Setup { playbooks: vec![reads], ..Setup::default() }).await;
+    let ada = app.twin.special(Special::Ada);
+    app.twin.add_detection(&oust::twin::NewDetection { user: ada, ..Default::default() }).expect("a detection");
+    (app, ada)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_risk_dismissed_before_the_alert_holds_off_no_reset() {
+    let (app, ada) = at_risk().await;
+    dismiss(&app, ada).await;
+    push(&app, SignedDuration::from_hours(30));
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let asked = the(&app, Kind::Approval).await;
+    assert_eq!(asked.risk_closed, None);
+    vote(&app, &asked, Verdict::Approve, true).await.expect("a vote");
+    eventually(&app, "the reset", async || app.count("resetPassword", ada).applied == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_risk_dismissed_between_approval_and_claim_cancels_with_the_reason_and_ends_the_case() {
+    let (app, ada) = at_risk().await;
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let asked = the(&app, Kind::Approval).await;
+    vote(&app, &asked, Verdict::Approve, false).await.expect("a vote");
+    app.idle().await;
+    push(&app, SignedDuration::from_secs(2));
+    dismiss(&app, ada).await;
+    app.engine.seen(asked.id);
+    eventually(&app, "the cancellation", async || super::task(&app, &asked).await.state.is_terminal()).await;
+    app.idle().await;
+    let ended = json!(super::task(&app, &asked).await.state);
+    assert_eq!(ended["state"], "cancelled");
+    assert!(ended["reason"].as_str().is_some_and(|why| why.contains("dismissed meanwhile")), "{ended}");
+    assert_eq!(app.count("resetPassword", ada).received, 0);
+    assert_eq!(app.cases().await[0].state, "closed", "whoever dismissed the risk decided that nothing is left to do");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_risk_read_as_dismissed_while_the_page_is_open_refuses_the_approval() {
-    let tokens = "  signals: [anomalous_token]\n";
-    let scene = scene_with(vec![playbook("plain", tokens, &format!("collect:\n  - do: read_risk\n{RESET}"))]).await;
+    let tokens = playbook("plain", "  signals: [anomalous_token]\n", RESET);
+    let rest = "collect:\n  - do: read_risk\nrecover:\n  - do: confirm_compromised\n    approval: on_call\n    on_failure: continue\n  - do: manual\n    with: { instructions: Call them. }\n  - do: reset_password\n    approval: on_call\n";
+    let scene = scene_with(vec![tokens, playbook("travel", "  signals: [impossible_travel]\n", rest)]).await;
     let (app, recipient) = (&scene.app, scene.app.recipient.clone());
     let (mut rita, _) = scene.house.signed_in("rita", Role::Approver).await;
     let victim = app.twin.person(1);
     app.twin.add_detection(&oust::twin::NewDetection { user: victim, ..Default::default() }).expect("a detection");
-    let path = "identityProtection/riskyUsers/dismiss";
-    in_entra(app, Method::POST, path, json!({ "userIds": [victim] })).await;
-    let shown = asked_too_early(&scene, "riskDetections", victim).await;
-    eventually(app, "the reading", async || super::task(app, &shown).await.risk_closed.is_some()).await;
-    let task = super::task(app, &shown).await;
+    app.alert(victim, "impossibleTravel").await;
+    app.idle().await;
+    let tasks = open(app, Kind::Approval).await;
+    let about = |action: &str| {
+        let is_meant = |task: &&Task| {
+            task.identity == Some(app.identity(victim)) && task.rows.iter().any(|row| row.action == action)
+        };
+        tasks.iter().find(is_meant).expect("asked")
+    };
+    let (confirm, shown) = (about("confirm_compromised"), about("reset_password"));
+    push(app, SignedDuration::from_secs(2));
+    dismiss(app, victim).await;
+    vote(app, confirm, Verdict::Approve, false).await.expect("a vote");
+    eventually(app, "the reading", async || super::task(app, shown).await.risk_closed.is_some()).await;
+    let task = super::task(app, shown).await;
     let refused = begin(&mut rita, &task, "approve", &recipient).await;
     assert_eq!(difference(&refused)[0]["what"], "risk");
 }

@@ -21,11 +21,11 @@ use crate::sign_in::authenticator::ORIGIN;
 use crate::sign_in::house::{Browser, Reply};
 
 impl Scene {
-    async fn commit(&self, ops: Vec<Op>) {
+    pub(super) async fn commit(&self, ops: Vec<Op>) {
         self.app.store.commit(Lane::Other, Batch { expect: None, ops }).await.expect("written");
     }
 
-    async fn bury(&self, number: u128, source: &str, content: Value) -> BuriedId {
+    pub(super) async fn bury(&self, number: u128, source: &str, content: Value) -> BuriedId {
         let id = BuriedId::new(Uuid::from_u128(number));
         let row = Buried {
             id,

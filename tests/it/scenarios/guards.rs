@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use oust::domain::task::{Kind, Verdict};
+use oust::domain::task::{Kind, Task, Verdict};
 use oust::store::sqlite::{Options, Sqlite};
 use oust::store::{Batch, Lane, Op, Store};
 use oust::twin::{Fault, Plan, Special};
@@ -175,6 +175,41 @@ async fn a_denied_release_leaves_the_rest_parked() {
     app.idle().await;
     assert_eq!(done(&app, 8).len(), 5);
     assert_eq!(app.cases().await.iter().filter(|case| case.state == "parked").count(), 3);
+}
+
+async fn deny(app: &App) -> Task {
+    let release = the(app, Kind::Release).await;
+    vote(app, &release, Verdict::Deny, false).await.expect("a vote");
+    app.idle().await;
+    release
+}
+
+/// Somebody whose revoke the storm parked.
+fn parked(app: &App, first: &HashSet<uuid::Uuid>) -> uuid::Uuid {
+    let person = (1..=8).map(|index| app.twin.person(index)).find(|person| !first.contains(person));
+    person.expect("three are beyond the cap")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_denial_a_newer_alert_goes_where_there_is_room_and_pages_a_new_release_where_there_is_none() {
+    let (app, first) = storm(8).await;
+    let (denied, one) = (deny(&app).await, parked(&app, &first));
+    app.alert(one, "anomalousToken").await;
+    app.idle().await;
+    let release = the(&app, Kind::Release).await;
+    assert_ne!(release.id, denied.id, "people are asked anew");
+    assert_eq!(app.count("revokeSignInSessions", one).received, 0);
+    deny(&app).await;
+    let app = app.restart(std::sync::Arc::new(oust::engine::NoHook)).await;
+    push(&app, SignedDuration::from_mins(11));
+    let signal = app.alert(one, "anomalousToken").await;
+    revoked(&app, one, 1).await;
+    app.idle().await;
+    assert_eq!(outcome(&app, signal).await["word"], "act");
+    assert_eq!(open(&app, Kind::Release).await.len(), 0);
+    assert_eq!(done(&app, 8).len(), 6, "nobody else was let go");
+    let case = app.cases().await.into_iter().find(|case| case.identity == app.identity(one)).expect("her case");
+    assert_ne!(case.state, "parked", "what was parked is done with it");
 }
 
 /// A hard containing step that waits for a human holds back neither the next revoke nor the rest of its run.

@@ -297,22 +297,21 @@ async fn what_failed_is_done_again_and_what_was_done_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_denied_is_not_let_go_by_whoever_asks_for_it_again() {
-    let (app, ada) =
-        contained(&format!("{CONFIRM}    on_failure: continue\n  - do: reset_password\n    approval: on_call\n")).await;
+    let (app, ada) = contained(&format!("{CONFIRM}  - do: manual\n    with: {{ instructions: Call them. }}\n")).await;
     let run = run_of(&app, ada, "plain").await;
     let waiting = the(&app, Kind::Approval).await;
     decide_at(&app.engine, &app, &waiting, "carl", Verdict::Deny).await.expect("a vote");
     app.idle().await;
-    let again = Order::Again { run, step: step("confirm_compromised") };
-    let task = match ask(&app, ada, "rita", again).await {
-        Ok(task) => task,
-        // Everything was decided: the case is over, and nothing can be asked for in it.
-        Err(OrderError::Closed) => return,
-        Err(error) => panic!("{error}"),
-    };
-    assert_eq!(task.policy.reviewers, ["group:on-call"], "under the policy of the playbook");
-    let own = decide_at(&app.engine, &app, &task, "rita", Verdict::Approve).await;
-    assert!(matches!(own, Err(DecideError::Refused(Refused::Forbidden { why: Forbidden::Requester }))), "{own:?}");
+    for order in [Order::Again { run, step: step("confirm_compromised") }, Order::ConfirmCompromised] {
+        let task = ask(&app, ada, "rita", order).await.expect("the case is open");
+        assert_eq!(task.policy.reviewers, ["group:on-call"], "under the policy of the playbook");
+        let own = decide_at(&app.engine, &app, &task, "rita", Verdict::Approve).await;
+        assert!(matches!(own, Err(DecideError::Refused(Refused::Forbidden { why: Forbidden::Requester }))), "{own:?}");
+        let other = ask(&app, ada, "carl", Order::ConfirmCompromised).await;
+        assert!(matches!(&other, Err(OrderError::AlreadyAsked { task: open, .. }) if *open == task.id), "{other:?}");
+        decide_at(&app.engine, &app, &task, "carl", Verdict::Deny).await.expect("a vote");
+        app.idle().await;
+    }
     assert_eq!(app.count("confirmCompromised", ada).received, 0);
 }
 

@@ -51,6 +51,24 @@ async fn a_reset_that_was_cut_before_it_took_effect_may_run_again_under_the_same
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_graph_refused_is_done_by_hand_and_the_sessions_are_revoked_after_that_again() {
+    let (app, ada, task) = asked().await;
+    app.twin.fault(Plan::on("/users/", Fault::status(403)).method("PATCH"));
+    vote(&app, &task, Verdict::Approve, true).await.expect("a vote");
+    app.idle().await;
+    assert_eq!(super::task(&app, &task).await.state.word(), "failed");
+    assert_eq!(app.count("resetPassword", ada).applied, 0);
+    let by_hand = the(&app, Kind::Manual).await;
+    assert!(by_hand.revokes_after, "{by_hand:#?}");
+    let before = app.count("revokeSignInSessions", ada).applied;
+    app.do_by_hand().await;
+    super::revoked(&app, ada, before + 1).await;
+    app.idle().await;
+    let case = &app.cases().await[0];
+    assert!(case.state == "closed" && case.detail["reset_at"].is_string(), "{case:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reset_in_doubt_is_verified_by_the_process_that_comes_after() {
     let (app, ada, task) = asked().await;
     app.twin.fault(Plan::on("/users/", Fault::LostReply).method("PATCH").times(1));

@@ -50,3 +50,19 @@ async fn what_shadow_rehearsed_covers_nothing_in_enforce() {
     assert_eq!(outcome(&app, again).await["word"], "act", "the watermark did not move");
     assert_eq!(app.count("revokeSignInSessions", ada).applied, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_was_rehearsed_is_a_real_one_from_its_first_effect_on() {
+    let mut app = app_with(shadow()).await;
+    let ada = app.twin.special(Special::Ada);
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    app.setup.mode = Mode::Enforce;
+    let app = app.restart(std::sync::Arc::new(oust::engine::NoHook)).await;
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let case = &app.cases().await[0];
+    assert_eq!((case.mode, case.state.as_str()), (Mode::Enforce, "contained"));
+    let real = app.open_tasks().await.into_iter().filter(|task| !task.shadow && task.kind == Kind::Approval).count();
+    assert_eq!(real, 1, "the rehearsal still waits, and holds nothing off: {:#?}", app.open_tasks().await);
+}

@@ -1,5 +1,6 @@
-//! Every route there is, tried by whoever must not use it: nothing happens. `every_route` takes any list of routes, so
-//! that the console's pages are tried the same way.
+//! The guard in front of every route, whatever is behind it: nobody, too low a role and other sites are turned away before
+//! a body is looked at, and looking changes nothing. What each may do to something that is there is tried by
+//! `scenarios::routes`.
 
 use axum::body::Body;
 use axum::http::Method;

@@ -273,8 +273,9 @@ impl Browser<'_> {
 
     /// Waits until the store knows that this session was used now.
     pub async fn is_noted(&mut self) {
-        let key = Sha256::digest(self.session().expect("a session")).iter().map(|byte| format!("{byte:02x}"));
-        let (key, now) = (key.collect::<String>(), self.house.clock.now());
+        let digest = Sha256::digest(self.session().expect("a session"));
+        let key: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let now = self.house.clock.now();
         let noted = async {
             loop {
                 let (session, _) = self.house.store.session(&key).await.expect("a read").expect("a session");

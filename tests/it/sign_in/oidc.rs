@@ -48,7 +48,7 @@ pub fn changed(mut claims: Value, change: &Value) -> Value {
 }
 
 /// Sends the browser off; what the provider was asked.
-async fn leave(browser: &mut Browser<'_>, provider: &FakeProvider) -> HashMap<String, String> {
+pub async fn leave(browser: &mut Browser<'_>, provider: &FakeProvider) -> HashMap<String, String> {
     let asked = asked(browser.post("/console/sign-in/oidc", json!({ "next": "/console/tasks" })).await.away());
     provider.inside().challenge.clone_from(&asked["code_challenge"]);
     asked

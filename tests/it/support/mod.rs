@@ -4,6 +4,7 @@ pub mod broker;
 pub mod browsers;
 pub mod postgres;
 pub mod proxy;
+pub mod router;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

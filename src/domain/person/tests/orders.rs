@@ -177,3 +177,99 @@ fn a_lost_password_is_replaced_although_a_playbook_waits_its_turn() {
     world.calm();
     assert_eq!(world.sent("reset"), 2, "the playbook's own step joins it: {:#?}", laws::picture(&world));
 }
+
+/// Contained, all that was asked for denied, its manual step open.
+fn with_reset_denied() -> World {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(1, 10);
+    answered(&mut world);
+    let asked = |task: &TaskId| world.person.tasks[task].kind == task::Kind::Approval;
+    let asked: Vec<TaskId> = world.open_tasks().into_iter().filter(asked).collect();
+    assert!(asked.into_iter().all(|task| world.deny(task)));
+    assert_eq!(world.state(0, "reset"), "declined");
+    assert_eq!(world.state(0, "by_hand"), "waiting", "the case is open");
+    world
+}
+
+#[test]
+fn an_ordered_reset_that_nobody_decides_or_begins_in_time_keeps_the_case_open() {
+    let unchanged = |world: &World| world.person.doc.case.as_ref().expect("open").unchanged;
+    let mut world = with_reset_denied();
+    let order = world.ask(Order::Reset);
+    world.pass(14_401);
+    assert_eq!((world.person.tasks[&order].state.word(), unchanged(&world)), ("expired", true));
+    world.calm();
+    assert_eq!((world.closed_cases, unchanged(&world)), (0, true), "only a person closes it");
+
+    let mut world = with_reset_denied();
+    let order = world.ask(Order::Reset);
+    let (now, task) = (world.now, world.person.tasks.get_mut(&order).expect("the order"));
+    let vote = sample::approve(task, "ada", 2, now);
+    task.apply(vote, now).expect("an entitled vote");
+    world.pass(31 * 60);
+    assert_eq!((world.person.tasks[&order].state.word(), unchanged(&world)), ("lapsed", true));
+
+    let mut world = with_reset_denied();
+    let order = world.ask(Order::Revoke);
+    world.pass(14_401);
+    assert_eq!(
+        (world.person.tasks[&order].state.word(), unchanged(&world)),
+        ("expired", false),
+        "no password was asked"
+    );
+}
+
+#[test]
+fn what_people_denied_is_overruled_by_every_order_for_the_same() {
+    let mut world = with_reset_denied();
+    let again = Order::Again { run: world.person.runs[0].id, step: StepId("reset".into()) };
+    assert!(world.person.overrules(&again) && world.person.overrules(&Order::Reset));
+    for other in [Order::ConfirmCompromised, Order::Revoke, Order::DismissRisk, Order::Close] {
+        assert!(!world.person.overrules(&other), "{other:?}");
+    }
+    let order = world.ask(Order::ConfirmCompromised);
+    assert!(world.deny(order));
+    assert!(world.person.overrules(&Order::ConfirmCompromised), "an order that was denied is not asked for past them");
+    let mut rehearsal = World::new(Mode::Shadow);
+    rehearsal.arrive(1, 10);
+    answered(&mut rehearsal);
+    for task in rehearsal.open_tasks() {
+        rehearsal.deny(task);
+    }
+    assert!(!rehearsal.person.overrules(&Order::Reset), "a rehearsal is practice");
+}
+
+#[test]
+fn one_thing_is_not_asked_for_under_two_names() {
+    let mut world = with_reset_denied();
+    let again = Order::Again { run: world.person.runs[0].id, step: StepId("reset".into()) };
+    for (one, other) in [(Order::Reset, &again), (again.clone(), &Order::Reset)] {
+        let open = world.ask(one);
+        let refused = world.person.may_be_ordered(other, Mode::Enforce);
+        assert!(matches!(refused, Err(NotNow::AlreadyAsked { task, .. }) if task == open), "{refused:?}");
+        assert!(world.deny(open));
+    }
+}
+
+#[test]
+fn a_reset_ordered_once_more_takes_the_place_of_one_that_was_left_to_be_done_by_hand() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    let reset = world.open_tasks()[0];
+    assert!(world.approve(reset));
+    world.answer(0, How::Done);
+    let sent = world.calls.iter().position(|deed| matches!(deed, Deed::Effect { .. })).expect("the reset");
+    world.answer(sent, How::Refuse);
+    answered(&mut world);
+    assert_eq!(world.state(0, "reset"), "waiting");
+    let by_hand = world.open_tasks()[0];
+    let order = world.ask(Order::Reset);
+    assert_eq!(world.state(0, "reset"), "waiting", "until it is approved");
+    assert!(world.approve(order));
+    assert_eq!((world.state(0, "reset"), world.person.tasks[&by_hand].state.word()), ("joined", "cancelled"));
+    answered(&mut world);
+    world.calm();
+    laws::at_rest(&world);
+    assert_eq!((world.sent("reset"), world.sent("revoke_after_reset"), world.closed_cases), (2, 2, 1));
+}

@@ -18,6 +18,7 @@ enum Move {
     Pause(bool),
     Cap(bool),
     Release,
+    DenyRelease,
     Listed(bool),
     Group(bool),
     Browser(bool),
@@ -52,6 +53,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => any::<bool>().prop_map(Move::Pause),
         2 => any::<bool>().prop_map(Move::Cap),
         1 => Just(Move::Release),
+        1 => Just(Move::DenyRelease),
         1 => prop::bool::weighted(0.3).prop_map(Move::Listed),
         1 => any::<bool>().prop_map(Move::Group),
         2 => any::<bool>().prop_map(Move::Browser),
@@ -77,6 +79,7 @@ fn play(world: &mut World, played: &Move) {
         Move::Pause(on) => world.facts.paused = on.then(|| "drill".into()),
         Move::Cap(on) => world.facts.over_cap = on,
         Move::Release => world.facts.released_at = Some(world.now),
+        Move::DenyRelease => world.facts.denied_at = Some(world.now),
         Move::Listed(on) => world.facts.listed = on,
         Move::Group(on) => {
             world.facts.membership = if on { guard::Membership::NeverLoaded } else { guard::Membership::NotAMember };

@@ -3,8 +3,7 @@
 use super::super::*;
 use super::laws;
 use super::world::{How, World};
-use crate::domain::run::StepState;
-use crate::domain::task::{Kind as TaskKind, State, Target};
+use crate::domain::task::{Kind as TaskKind, Order, State, Target};
 
 /// The one task that asks for a reset and is not over.
 fn reset_task(world: &World) -> TaskId {
@@ -248,15 +247,70 @@ fn a_target_that_changed_since_the_approval_is_not_touched_and_a_human_is_told()
 }
 
 #[test]
-fn a_refused_reset_leaves_no_task_that_asks_for_it() {
+fn a_refused_reset_waits_for_whoever_does_it_by_hand_and_is_revoked_after_again() {
     let mut world = with_reset_approved();
     let task = reset_task(&world);
     world.answer(0, How::Done);
     answer_effect(&mut world, How::Refuse);
-    assert!(matches!(world.person.runs[0].state(&StepId("reset".into())), StepState::Failed { .. }));
+    assert_eq!(world.state(0, "reset"), "waiting");
     assert!(matches!(world.person.tasks[&task].state, State::Failed { may_retry: false, .. }));
+    settle_all(&mut world);
+    assert_eq!(world.sent("revoke_after_reset"), 1, "it was sent, so the sessions are revoked whatever became of it");
     let told = |task: &&Task| task.kind == TaskKind::Manual && task.title == "Reset the password by hand";
-    assert_eq!(world.person.tasks.values().filter(told).count(), 1);
+    let told: Vec<&Task> = world.person.tasks.values().filter(told).collect();
+    assert!(told.len() == 1 && told[0].revokes_after, "{told:#?}");
+    let by_hand = told[0].id;
+    world.crash();
+    let case = world.person.doc.case.clone().expect("open");
+    assert!(case.reset_at.is_none());
+    world.pass(600);
+    assert!(world.do_by_hand(by_hand));
+    assert_eq!(world.sent("revoke_after_reset"), 2, "{:#?}", laws::picture(&world));
+    assert!(world.person.doc.case.as_ref().expect("open").reset_at.is_some());
+    settle_all(&mut world);
+    assert_eq!((world.sent("reset"), world.closed_cases), (1, 1));
+}
+
+#[test]
+fn a_reset_found_without_effect_for_good_waits_for_whoever_does_it_by_hand() {
+    let mut world = with_reset_approved();
+    world.answer(0, How::Done);
+    for round in 1..=3 {
+        answer_effect(&mut world, How::Unknown);
+        answer_effect(&mut world, How::Done);
+        world.pass(60);
+        answer_look(&mut world, How::NotApplied);
+        if round < 3 {
+            answer_look(&mut world, How::Done);
+        }
+    }
+    assert_eq!((world.state(0, "reset"), world.sent("revoke_after_reset")), ("waiting", 3));
+    let by_hand = world.person.tasks.values().find(|task| task.kind == TaskKind::Manual).expect("a job by hand").id;
+    assert!(world.do_by_hand(by_hand));
+    assert_eq!(world.sent("revoke_after_reset"), 4, "{:#?}", laws::picture(&world));
+}
+
+#[test]
+fn what_a_rehearsal_left_open_holds_off_nothing_real() {
+    let mut world = World::new(Mode::Shadow);
+    world.arrive(3, 600);
+    world.arrive(1, 600);
+    settle_all(&mut world);
+    let case = |world: &World| world.person.doc.case.clone().expect("open");
+    assert_eq!(case(&world).mode, Mode::Shadow);
+    world.rules.mode = Mode::Enforce;
+    world.arrive(3, 10);
+    settle_all(&mut world);
+    assert_eq!((case(&world).mode, world.sent("revoke")), (Mode::Enforce, 1));
+    let real = |world: &World| world.person.tasks.values().find(|task| !task.shadow).map(|task| task.id);
+    let reset = real(&world).expect("the reset is asked for beside the rehearsals");
+    assert!(world.deny(reset));
+    assert!(world.person.may_be_ordered(&Order::Reset, Mode::Enforce).is_ok());
+    world.arrive(1, 600);
+    assert_eq!(world.person.runs.len(), 4, "covered, and only rehearsed: it runs");
+    world.calm();
+    let last = world.person.doc.last_case.clone().expect("a case that had effects");
+    assert_eq!(last.playbooks, ["short", "travel"].map(str::to_owned).into());
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Exposure {
         match task {
             Some(task) => Self { way: Some((paths::task(task.id), "Decide its release")), ..self },
             None => Self {
-                note: "Every session still works, and no release waits for a decision. Act by hand in the Entra admin centre.",
+                note: "Every session still works, and no release waits for a decision. Revoke them by hand, in the case or in the Entra admin centre.",
                 ..self
             },
         }

@@ -1,7 +1,7 @@
 //! What this reviewer can do with a task, and what follows from it.
 
 use super::super::{Eye, paths, words};
-use crate::domain::task::{Kind, Progress, Task, Verdict};
+use crate::domain::task::{Kind, Order, Progress, Task, Verdict};
 
 /// What the buttons say and whether they are there.
 #[derive(Debug, Clone, Default)]
@@ -101,14 +101,15 @@ pub(super) fn what_follows(task: &Task, who: &str, may: bool) -> Vec<String> {
     }
     match task.kind {
         Kind::Approval => approval(task, who, may),
-        Kind::Manual => vec![
-            "Nothing is done by oust for this task: follow the instructions, then report it done.".to_owned(),
-            "Where it replaces a reset, oust revokes the sessions again afterwards.".to_owned(),
-        ],
+        Kind::Manual => {
+            let then = "Once it is reported done, oust revokes the sessions again.";
+            let by_hand = "Nothing is done by oust for this task: follow the instructions, then report it done.";
+            [by_hand].into_iter().chain(task.revokes_after.then_some(then)).map(str::to_owned).collect()
+        }
         Kind::Release => vec![
             "Approve frees everything parked in this tenant, oldest first: each person's sessions are revoked now."
                 .to_owned(),
-            "Deny leaves it parked: those sessions keep working.".to_owned(),
+            "Deny leaves it parked: those sessions keep working until a newer alert about one of them, or a revoke asked for by hand in the case, is judged anew.".to_owned(),
             "Check first that a faulty detection rule did not name half the company.".to_owned(),
         ],
         Kind::Held => vec![
@@ -128,10 +129,14 @@ fn order(task: &Task, who: &str, may: bool) -> Vec<String> {
     if task.reveals() {
         return approval(task, who, may);
     }
+    let again = match task.order().is_some_and(Order::sends) {
+        true => "Deny is final: nothing of it happens. Whoever asks for it again cannot approve it alone.",
+        false => "Deny is final: nothing of it happens. It can be asked for again.",
+    };
     vec![
         "This was asked for by hand. Approve carries it out at once, under the same guards as everything else."
             .to_owned(),
-        "Deny is final: nothing of it happens. It can be asked for again.".to_owned(),
+        again.to_owned(),
     ]
 }
 
