@@ -75,6 +75,26 @@ impl Engine {
         self.decide_proven(id, actor, event, Evidence::default()).await
     }
 
+    /// The tenant whose parked revokes a release task is about; `None` where a newer one took its place.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn tenant_of_release(&self, task: TaskId) -> Result<Option<TenantName>, store::Error> {
+        self.inner.tenant_of_storm(task).await
+    }
+
+    /// The task that somebody decides to free a tenant's parked revokes, while it waits.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn release_task(&self, tenant: &TenantName) -> Result<Option<Task>, store::Error> {
+        let setting = self.inner.store.setting(&storm_key(tenant)).await?;
+        let Some(Ok(id)) = setting.as_ref().and_then(serde_json::Value::as_str).map(str::parse) else {
+            return Ok(None);
+        };
+        Ok(self.inner.store.task(id).await?.filter(|task| !task.state.is_terminal()))
+    }
+
     /// The same, with a proof that is consumed and kept in the transaction of the decision.
     ///
     /// # Errors

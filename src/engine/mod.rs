@@ -20,6 +20,7 @@ mod background;
 mod closing;
 mod decide;
 mod duties;
+mod glance;
 mod handover;
 mod hook;
 mod intake;

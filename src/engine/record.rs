@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::Inner;
+use super::glance;
 use super::hook::{Fate, Place};
 use super::intake::Asking;
 use super::lane::Lane;
@@ -432,6 +433,8 @@ fn case_row(person: &Person, case: &Case, closed_at: Option<Timestamp>, state: &
         detail: json!({
             "latest_activity": case.latest_activity, "guest": case.guest, "reset_at": case.reset_at,
             "changed_by_user_at": case.changed_by_user_at,
+            "user": glance::user(person, case), "place": glance::place(person, case),
+            "parked": glance::parked(person, case), "nobody": glance::is_nobody(person, case),
             "playbooks": case.playbooks, "steps": steps,
         }),
     }

@@ -40,7 +40,7 @@ pub use exchange::answered;
 pub use mail::{InboxRule, Recipient, RuleId};
 pub use methods::AuthMethod;
 pub use odata::PAGE_LIMIT;
-pub use risk::{RiskDetection, RiskyUser};
+pub use risk::{Location, RiskDetection, RiskyUser};
 pub use roles::DirectoryRole;
 pub use security::ResourceId;
 pub use sign_ins::SignIn;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::domain::ObjectId;
@@ -66,6 +66,23 @@ pub struct RiskDetection {
     pub ip: Option<String>,
     #[serde(rename(deserialize = "userId"), default, deserialize_with = "lenient_text")]
     pub user_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient_location")]
+    pub location: Option<Location>,
+}
+
+/// Where a detection was, as far as Graph knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    pub city: Option<String>,
+    pub country: Option<String>,
+}
+
+/// A place with a name, or nothing where Graph sends null, a place without one, or another type.
+fn lenient_location<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Location>, D::Error> {
+    let value = Value::deserialize(from)?;
+    let text = |key: &str| value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let location = Location { city: text("city"), country: text("countryOrRegion") };
+    Ok(Some(location).filter(|place| place.city.is_some() || place.country.is_some()))
 }
 
 impl RiskDetection {
@@ -191,5 +208,26 @@ impl Graph {
         let request = Request::new(self, operation, Method::POST, &["identityProtection", "riskyUsers", verb])
             .json(&json!({ "userIds": [user.to_string()] }));
         self.effect(request, terms).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detection_keeps_its_place_and_is_read_without_one() {
+        let read = |location: Value| {
+            let row = json!({ "id": "r1", "location": location });
+            serde_json::from_value::<RiskDetection>(row).expect("a detection").location
+        };
+        let lagos = Location { city: Some("Lagos".into()), country: Some("NG".into()) };
+        assert_eq!(read(json!({ "city": "Lagos", "state": null, "countryOrRegion": "NG" })), Some(lagos));
+        for none in [json!(null), json!({}), json!({ "city": "", "countryOrRegion": 7 }), json!("Lagos"), json!([1])] {
+            assert_eq!(read(none.clone()), None, "{none}");
+        }
+        assert!(
+            serde_json::from_value::<RiskDetection>(json!({ "id": "r2" })).expect("a detection").location.is_none()
+        );
     }
 }

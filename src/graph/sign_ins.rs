@@ -29,6 +29,10 @@ pub struct SignIn {
     pub ip: Option<String>,
     pub city: Option<String>,
     pub country: Option<String>,
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+    /// Of the network the address belongs to, where Graph says.
+    pub asn: Option<u64>,
     pub app: Option<String>,
     /// The device's name, else its browser or system.
     pub device: Option<String>,
@@ -43,6 +47,8 @@ pub struct SignIn {
     pub user_agent: Option<String>,
     /// Whether more than one factor was required.
     pub mfa: Option<bool>,
+    /// How it was proved, in Microsoft's words: `MFA requirement satisfied by claim in the token`.
+    pub mfa_detail: Option<String>,
     /// Whose sign-in it is; `None` when that is no object id.
     pub user_id: Option<ObjectId>,
 }
@@ -51,6 +57,7 @@ impl SignIn {
     fn of(value: &Value) -> Option<Self> {
         let text =
             |path: &str| value.pointer(path).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        let number = |path: &str| value.pointer(path).and_then(Value::as_f64);
         let device = ["/deviceDetail/displayName", "/deviceDetail/browser", "/deviceDetail/operatingSystem"];
         Some(Self {
             id: text("/id")?,
@@ -58,6 +65,9 @@ impl SignIn {
             ip: text("/ipAddress"),
             city: text("/location/city"),
             country: text("/location/countryOrRegion"),
+            latitude: number("/location/geoCoordinates/latitude"),
+            longitude: number("/location/geoCoordinates/longitude"),
+            asn: value.pointer("/autonomousSystemNumber").and_then(Value::as_u64).filter(|asn| *asn > 0),
             app: text("/appDisplayName"),
             device: device.iter().find_map(|path| text(path)),
             device_id: text("/deviceDetail/deviceId"),
@@ -66,6 +76,7 @@ impl SignIn {
             session: text("/sessionId"),
             user_agent: text("/userAgent").or_else(|| text("/deviceDetail/browser")),
             mfa: text("/authenticationRequirement").map(|needed| needed == "multiFactorAuthentication"),
+            mfa_detail: text("/status/additionalDetails").filter(|detail| detail.contains("MFA")),
             user_id: text("/userId").and_then(|id| id.parse().ok()),
         })
     }
@@ -125,5 +136,22 @@ mod tests {
         assert!(good.succeeded() && good.user_id.is_some());
         assert_eq!(good.device.as_deref(), Some("Edge 131"));
         assert_eq!(SignIn::of(&json!({ "id": 7 })), None);
+    }
+
+    #[test]
+    fn a_sign_in_keeps_its_device_its_place_on_earth_and_how_it_was_proved() {
+        let row = SignIn::of(&json!({
+            "id": "s3", "status": { "errorCode": 0, "additionalDetails": "MFA requirement satisfied by claim in the token" },
+            "deviceDetail": { "deviceId": "d1" }, "autonomousSystemNumber": 64_500,
+            "location": { "city": "Lagos", "countryOrRegion": "NG", "geoCoordinates": { "altitude": null, "latitude": 6.455, "longitude": 3.384 } },
+        }))
+        .expect("a sign-in");
+        assert_eq!((row.latitude, row.longitude, row.asn), (Some(6.455), Some(3.384), Some(64_500)));
+        assert_eq!(row.device_id.as_deref(), Some("d1"));
+        assert_eq!(row.mfa_detail.as_deref(), Some("MFA requirement satisfied by claim in the token"));
+        let odd =
+            json!({ "id": "s4", "autonomousSystemNumber": "x", "location": { "geoCoordinates": { "latitude": "6" } } });
+        let odd = SignIn::of(&odd).expect("a sign-in");
+        assert_eq!((odd.latitude, odd.asn, odd.mfa_detail), (None, None, None));
     }
 }

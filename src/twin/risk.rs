@@ -105,7 +105,7 @@ impl Tenant {
             "tokenIssuerType": "AzureAD", "ipAddress": origin.address(),
             "location": {"city": origin.city.as_deref().unwrap_or("Lagos"), "state": null,
                 "countryOrRegion": origin.country.as_deref().unwrap_or("NG"),
-                "geoCoordinates": {"altitude": null, "latitude": null, "longitude": null}},
+                "geoCoordinates": Origin::coordinates(origin.city.as_deref().unwrap_or("Lagos"))},
             "activityDateTime": time(new.activity_at), "detectedDateTime": detected,
             "lastUpdatedDateTime": detected, "userId": person.id, "userDisplayName": person.display_name,
             "userPrincipalName": person.upn,

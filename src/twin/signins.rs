@@ -76,6 +76,16 @@ impl Origin {
     pub(super) fn address(&self) -> &str {
         self.ip.as_deref().unwrap_or("198.51.100.20")
     }
+
+    /// Where a city is on earth, for the two that the twin's people and thieves are in unless told otherwise.
+    pub(super) fn coordinates(city: &str) -> Value {
+        let (latitude, longitude) = match city {
+            "Berlin" => (Some(52.52), Some(13.405)),
+            "Lagos" => (Some(6.455), Some(3.384)),
+            _ => (None, None),
+        };
+        json!({"altitude": null, "latitude": latitude, "longitude": longitude})
+    }
 }
 
 /// A sign-in to record, without anybody really holding a session.
@@ -201,6 +211,6 @@ fn entry(person: &Person, id: Uuid, event: &Event<'_>) -> Value {
             "isCompliant": origin.device_id.is_some(), "isManaged": origin.device_id.is_some(), "trustType": ""},
         "location": {"city": origin.city.as_deref().unwrap_or("Berlin"), "state": null,
             "countryOrRegion": origin.country.as_deref().unwrap_or("DE"),
-            "geoCoordinates": {"altitude": null, "latitude": null, "longitude": null}},
+            "geoCoordinates": Origin::coordinates(origin.city.as_deref().unwrap_or("Berlin"))},
     })
 }

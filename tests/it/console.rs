@@ -4,6 +4,7 @@ mod facts;
 mod gallery;
 mod sample;
 mod seal;
+mod told;
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@ mod console;
 mod console_feed;
 mod console_orders;
 mod console_pages;
+mod console_told;
 mod decisions;
 mod edges;
 mod failures;

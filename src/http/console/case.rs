@@ -41,6 +41,8 @@ pub(super) async fn one(
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
     let offers = console.offers(case.id, case.closed_at.is_some(), &id).await?;
     let mut view = CaseView::of(&case, &signals, &facts, &tasks.items, (&trail.items, &offers), eye);
+    let releases = console.releases(std::slice::from_ref(&case), &id).await?;
+    view = view.released_by(&case, releases.get(&case.identity.tenant), eye.now);
     // Where the playbook says who approves a reset, there is nothing to choose.
     let gated = |step: &Step| step.action == RESET && step.approval.is_some();
     if !facts.iter().filter_map(|run| run.plan).any(|plan| plan.steps.iter().any(gated)) {

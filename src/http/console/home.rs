@@ -112,10 +112,12 @@ async fn look(console: &Console, filter: &HomeFilter, asked: &Asked, id: &Reques
     }
     let known = console.briefs(fitting.iter().map(|case| case.id), id).await?;
     let tasks = console.open_tasks(&fitting, id).await?;
+    let releases = console.releases(&fitting, id).await?;
     let (none, no_tasks) = (Known::default(), Vec::new());
     let line = |case: &CaseRow| {
         let tasks = tasks.get(&case.id).unwrap_or(&no_tasks);
-        CaseLine::of(case, known.get(&case.id).unwrap_or(&none), tasks, console.now())
+        let line = CaseLine::of(case, known.get(&case.id).unwrap_or(&none), tasks, console.now());
+        line.released_by(case, releases.get(&case.identity.tenant), console.now())
     };
     Ok(Found { rows: fitting.iter().map(line).collect(), next: page.after, looked_at })
 }

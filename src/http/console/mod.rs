@@ -15,6 +15,7 @@ mod gather;
 mod home;
 mod orders;
 mod pages;
+mod parked;
 mod playbooks;
 mod routes;
 mod settings;

@@ -10,7 +10,7 @@ use super::state::Console;
 use super::view::task::{TaskPage, TaskView};
 use super::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
 use super::view::{Eye, Section};
-use crate::domain::task::Order;
+use crate::domain::task::{Kind, Order};
 use crate::http::sign_in::SignedIn;
 use crate::http::{Problem, RequestId};
 use crate::store::{Filter, Page};
@@ -55,6 +55,9 @@ pub(super) async fn one(
     let known = console.known(&task, &id).await?;
     let eye = Eye { now: console.now(), me: Some(&me), names: &names };
     let mut view = TaskView::of(&task, known, None, eye);
+    if task.kind == Kind::Release {
+        view.parked = console.parked(&task, &id).await?;
+    }
     if let (Some(reveal), Some(case)) = (&mut view.reveal, task.case)
         && reveal.reissue.is_some()
         && !console.offers(case, false, &id).await?.contains(&Order::Reset)

@@ -15,7 +15,7 @@ use oust::http::console::view::settings::{
     PasskeyLine, ReviewerFacts, ReviewerLine, SettingsPage, SettingsView, TenantLine,
 };
 use oust::http::console::view::sign_in::{EnrolPage, EnrolState, EnrolView, SignInPage, SignInView};
-use oust::http::console::view::task::{TaskPage, TaskView};
+use oust::http::console::view::task::{Parked, TaskPage, TaskView};
 use oust::http::console::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
 use oust::http::console::view::{Page, Section, Shell};
 use oust::store::{Buried, BuriedState, Figures, Settled};
@@ -101,6 +101,10 @@ fn homes(shots: &mut Vec<Shot>) {
         })
         .collect();
     rows[0].task = None;
+    let mut parked = case(5, "parked");
+    parked.detail["parked"] = json!("blast_radius");
+    let release = sample::task(4, Kind::Release, Vec::new());
+    rows[5] = CaseLine::of(&parked, &ADA_KNOWN, &[], now()).released_by(&parked, Some(&release), now());
     let view = HomeView::of(HomeFilter::default(), rows, Some("cursor="), &tenants, false);
     shots.push(shot("home", &HomePage { shell: &shell(Section::Home), view: &view }));
     let paused =
@@ -265,7 +269,7 @@ fn task_kinds(shots: &mut Vec<Shot>) {
     (release.title, release.identity) = ("Release parked revocations in contoso".into(), None);
     release.instructions =
         Some("More people than guards.blast_radius allows (500 per 10 min): 412 people wait.".into());
-    push_task(shots, "task-release", &release, GRACE);
+    push_release(shots, &release);
     let mut held = sample::task(5, Kind::Held, Vec::new());
     (held.title, held.identity) = ("Somebody is at risk, but nobody can be named".into(), None);
     held.instructions = Some("The alert named \u{202E}<b>ADMINISTRATOR</b>, which is no person.".into());
@@ -286,6 +290,15 @@ fn task_kinds(shots: &mut Vec<Shot>) {
         let view = TaskView::of(&task, known(&who, &upn), Some(&who), eye(None, &names));
         shots.push(shot(name, &TaskPage { shell: &shell(Section::Tasks), view: &view }));
     }
+}
+
+fn push_release(shots: &mut Vec<Shot>, release: &Task) {
+    let (me, names) = (reviewer("grace", 2, Role::Approver), names());
+    let parked: Vec<_> = (0..40).map(|number| case(number, "parked")).collect();
+    let told = parked.iter().map(|case| (case.id, signals("ada@contoso.example", "Impossible travel activity")));
+    let mut view = TaskView::of(release, Known::default(), None, eye(Some(&me), &names));
+    view.parked = Some(Parked::of(&parked, false, &told.collect(), now()));
+    shots.push(shot("task-release", &TaskPage { shell: &shell(Section::Tasks), view: &view }));
 }
 
 fn push_case(
@@ -336,10 +349,35 @@ fn cases(shots: &mut Vec<Shot>) {
     push_case(shots, "case-unchanged", "password_unchanged", ada, |_| {});
     push_case(shots, "case-reset", "contained", ada, |row| row.detail["reset_at"] = json!("2026-02-01T10:00:00Z"));
     push_case(shots, "case-shadow", "open", ada, |row| row.mode = oust::domain::run::Mode::Shadow);
+    push_case(shots, "case-again", "contained", ada, |row| {
+        row.last_revoke_at = Some(at("2026-11-22T14:08:00Z"));
+    });
+    push_case(shots, "case-parked", "parked", ada, |row| row.detail["parked"] = json!("blast_radius"));
+    push_case(shots, "case-paused", "parked", ada, |row| row.detail["parked"] = json!("paused"));
+    push_case(shots, "case-nobody", "not_contained", ada, |row| row.detail["nobody"] = json!(true));
+    many(shots);
     push_case(shots, "case-closed", "closed", ada, |_| {});
     for (name, (who, upn)) in ["case-hostile", "case-hostile-rtl", "case-hostile-long"].into_iter().zip(hostile()) {
         push_case(shots, name, "contained", (&who, &upn), |row| row.kinds.push(who.clone()));
     }
+}
+
+/// Many signals, a playbook behind another, and travel that only the sign-ins tell.
+fn many(shots: &mut Vec<Shot>) {
+    let (me, names, plan) = (reviewer("grace", 2, Role::Approver), names(), sample::plan());
+    let eye = eye(Some(&me), &names);
+    let journal = sample::journal(&sample::user("Ada Lovelace", "ada@contoso.example"));
+    let (first, mut second) = (sample::run_row(0), sample::run_row(1));
+    second.playbook = "token-theft".into();
+    let runs = [sample::facts(&first, &journal, Some(&plan)), sample::facts(&second, &journal[..3], Some(&plan))];
+    let view = CaseView::of(&case(0, "contained"), &sample::many(60), &runs, &[reset(1)], (&[], &[]), eye);
+    shots.push(shot("case-many", &CasePage { shell: &shell(Section::Home), view: &view }));
+    let mut untold = signals("ada@contoso.example", "Impossible travel activity");
+    for row in &mut untold {
+        row["signal"]["evidence"]["places"] = json!([]);
+    }
+    let view = CaseView::of(&case(0, "contained"), &untold, &runs[..1], &[reset(1)], (&[], &[]), eye);
+    shots.push(shot("case-travel", &CasePage { shell: &shell(Section::Home), view: &view }));
 }
 
 fn buried(number: u128, state: BuriedState, reason: &str, content: serde_json::Value) -> Buried {

@@ -90,6 +90,22 @@ pub fn case(number: u128, state: &str) -> CaseRow {
     }
 }
 
+/// So many signals a minute apart, oldest first, each from a place of its own.
+pub fn many(number: u8) -> Vec<Value> {
+    let one = |n: u8| {
+        let mut row = signals("ada@contoso.example", &format!("Signal {n}")).remove(0);
+        let minute = at("2026-11-22T08:00:00Z") + SignedDuration::from_mins(i64::from(n));
+        row["signal"]["id"] = json!(format!("sig_{:032x}", n + 1));
+        (row["signal"]["received_at"], row["signal"]["activity_at"]) = (json!(minute), json!(minute));
+        let ip = format!("198.51.100.{n}");
+        row["signal"]["evidence"] = json!({
+            "places": [{ "ip": ip, "city": format!("City {n}"), "country": "DE", "at": minute }], "ips": [ip],
+        });
+        row
+    };
+    (0..number).map(one).collect()
+}
+
 /// As `Store::signals_of` gives them.
 pub fn signals(upn: &str, title: &str) -> Vec<Value> {
     let one = |id: u8, kind: &str, source: &str, received: &str, places: Value| {
@@ -159,8 +175,8 @@ pub fn journal(user: &Value) -> Vec<Entry> {
             "2026-11-22T14:02:08.500Z",
             "read_sign_ins",
             json!({ "count": 3, "sign_ins": [
-            { "id": "s3", "at": "2026-11-22T14:00:30Z", "ip": "185.220.101.4", "city": "Lagos", "country": "NG", "app": "Office 365 Exchange Online", "device": "Windows 10", "success": true, "mfa": false, "risk": "high" },
-            { "id": "s2", "at": "2026-11-22T13:20:11Z", "ip": "203.0.113.20", "city": "Berlin", "country": "DE", "app": "Microsoft Teams", "device": "ADA-LAPTOP", "success": true, "mfa": true, "risk": "none" },
+            { "id": "s3", "at": "2026-11-22T14:00:30Z", "ip": "185.220.101.4", "city": "Lagos", "country": "NG", "latitude": 6.455, "longitude": 3.384, "asn": 64500, "app": "Office 365 Exchange Online", "device": "Windows 10", "device_id": null, "success": true, "mfa": false, "risk": "high" },
+            { "id": "s2", "at": "2026-11-22T13:20:11Z", "ip": "203.0.113.20", "city": "Berlin", "country": "DE", "latitude": 52.52, "longitude": 13.405, "app": "Microsoft Teams", "device": "ADA-LAPTOP", "device_id": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "mfa_detail": "MFA completed in Azure AD", "success": true, "mfa": true, "risk": "none" },
             { "id": "s1", "at": "2026-11-22T08:02:51Z", "ip": "203.0.113.20", "city": "Berlin", "country": "DE", "app": "Office 365 Exchange Online", "device": "ADA-LAPTOP", "success": true, "mfa": true, "risk": "none" },
         ] }),
         ),
@@ -168,7 +184,7 @@ pub fn journal(user: &Value) -> Vec<Entry> {
             "2026-11-22T14:02:09Z",
             "read_risk",
             json!({ "risk_level": "high", "risk_state": "atRisk", "detections": [
-            { "id": "r1", "kind": "anonymizedIPAddress", "level": "high", "state": "atRisk", "activity_at": "2026-11-22T14:00:30Z", "ip": "185.220.101.4" },
+            { "id": "r1", "kind": "anonymizedIPAddress", "level": "high", "state": "atRisk", "activity_at": "2026-11-22T14:00:30Z", "ip": "185.220.101.4", "location": { "city": "Lagos", "country": "NG" } },
         ] }),
         ),
         done(

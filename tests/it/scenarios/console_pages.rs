@@ -267,6 +267,7 @@ async fn a_search_holds_across_pages_and_says_how_far_it_looked() {
         case.id = CaseId::new(Uuid::from_u128(number));
         case.identity.object_id = ObjectId::new(Uuid::from_u128(number));
         case.opened_at = row.opened_at + SignedDuration::from_secs(i64::try_from(number).expect("small"));
+        case.detail = json!({});
         case.kinds = vec![if number % 2 == 0 { "impossible_travel" } else { "mfa_fraud" }.to_owned()];
         ops.push(Op::PutCase(Box::new(case)));
     }

@@ -32,6 +32,11 @@ function left(time) {
   time.classList.toggle('short', ms < 15 * 60 * 1000);
 }
 
+function since(time) {
+  const text = span(Math.max(0, Date.now() - new Date(time.dateTime)));
+  if (time.textContent !== text) time.textContent = text;
+}
+
 /** After a region was swapped, and once at the start. */
 export function refresh(root = document) {
   for (const time of root.querySelectorAll('time[data-when]:not([data-done])')) {
@@ -39,6 +44,7 @@ export function refresh(root = document) {
     local(time);
   }
   for (const time of root.querySelectorAll('time[data-left]')) left(time);
+  for (const time of root.querySelectorAll('time[data-since]')) since(time);
 }
 
 refresh();

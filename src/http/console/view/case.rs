@@ -1,7 +1,7 @@
 //! One case: containment, what runs now, what failed and what a person can do about it, and the timeline.
 
 use super::evidence::Known;
-use super::exposure::Exposure;
+use super::exposure::{Exposure, needs_release};
 use super::home::{OpenTask, urgency};
 use super::markup::{Tag, Tone, When};
 use super::orders::{self, OrderLine};
@@ -10,7 +10,7 @@ use super::story::{RunFacts, StepStory, steps};
 use super::timeline::{Happening, happenings};
 use super::{Eye, paths, text, words};
 use crate::domain::plan::Phase;
-use crate::domain::task::{Order, Role, Task};
+use crate::domain::task::{Kind, Order, Role, Task};
 use crate::store::{Audit, CaseRow};
 
 /// A step with the forms that go with it.
@@ -64,6 +64,8 @@ pub struct RunLine {
     pub playbook: String,
     pub href: String,
     pub state: Tag,
+    /// The playbook of the run before it, whose end it waits for: one after the other, once each has contained.
+    pub behind: Option<String>,
     pub opened: When,
     pub shadow: bool,
     pub phases: Vec<PhaseLine>,
@@ -131,13 +133,13 @@ impl CaseView {
         Self {
             id: case.id.to_string(),
             risk: words::risk(&case.risk),
-            kinds: words::sentence(&case.kinds.iter().take(6).map(|kind| words::kind(kind)).collect::<Vec<_>>()),
+            kinds: words::kinds(&case.kinds, 6),
             exposure: Exposure::of(case, Some(&known), eye.now),
             opened: When::new(case.opened_at, eye.now),
             closed: case.closed_at.map(|at| When::new(at, eye.now)),
             shadow: case.mode == crate::domain::run::Mode::Shadow,
             tasks: open.iter().filter_map(|task| OpenTask::of(std::slice::from_ref(*task), eye.now)).collect(),
-            runs: runs.iter().map(|run| run_line(run, of_steps, eye)).collect(),
+            runs: runs.iter().map(|run| run_line(run, ahead(run, runs, tasks), of_steps, eye)).collect(),
             running: lines(StepStory::is_running),
             trouble: lines(StepStory::is_in_trouble),
             timeline,
@@ -153,13 +155,36 @@ impl CaseView {
         }
     }
 
+    /// With the task that frees the revoke, where it waits for one.
+    pub fn released_by(mut self, case: &CaseRow, release: Option<&Task>, now: jiff::Timestamp) -> Self {
+        if needs_release(case) {
+            self.exposure = self.exposure.released_by(release);
+            let first = release.and_then(|task| OpenTask::of(std::slice::from_ref(task), now));
+            self.tasks.splice(..0, first);
+        }
+        self
+    }
+
+    /// Nothing is under way and nobody is waited for.
+    pub fn is_still(&self) -> bool {
+        self.running.is_empty() && self.tasks.is_empty() && self.runs.iter().all(|run| run.behind.is_none())
+    }
+
     /// The topics whose events concern this page.
     pub fn topics(&self) -> String {
         format!("case:{}", self.id)
     }
 }
 
-fn run_line(run: &RunFacts<'_>, offers: &[Order], eye: Eye<'_>) -> RunLine {
+/// The run that this one waits for: playbooks go on one after the other; what people ordered waits for none of them.
+fn ahead<'a>(run: &RunFacts<'_>, runs: &[RunFacts<'a>], tasks: &[Task]) -> Option<RunFacts<'a>> {
+    let ordered =
+        |run: &RunFacts<'_>| tasks.iter().any(|task| task.kind == Kind::Order && task.run == Some(run.row.id));
+    let first = *runs.iter().find(|run| run.row.state == "open" && !ordered(run))?;
+    (run.row.state == "open" && !ordered(run) && first.row.id != run.row.id).then_some(first)
+}
+
+fn run_line(run: &RunFacts<'_>, ahead: Option<RunFacts<'_>>, offers: &[Order], eye: Eye<'_>) -> RunLine {
     let stories = steps(run);
     let phase = |name: &'static str, wanted: Option<Phase>| PhaseLine {
         name,
@@ -177,11 +202,13 @@ fn run_line(run: &RunFacts<'_>, offers: &[Order], eye: Eye<'_>) -> RunLine {
         playbook: text::line(&run.row.playbook),
         href: paths::playbook(&run.row.playbook),
         state: match run.row.state.as_str() {
+            "open" if ahead.is_some() => Tag::new("Waits its turn", Tone::Plain),
             "open" => Tag::new("Running", Tone::Info),
             "finished" => Tag::new("Finished", Tone::Good),
             "stopped" => Tag::new("Stopped", Tone::Warn),
             other => Tag::new(words::capital(&words::plain(other)), Tone::Plain),
         },
+        behind: ahead.map(|ahead| text::line(&ahead.row.playbook)),
         opened: When::new(run.row.opened_at, eye.now),
         shadow: run.row.mode == crate::domain::run::Mode::Shadow,
         cancels: orders::cancels(offers, run.row.id),

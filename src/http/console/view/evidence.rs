@@ -2,6 +2,7 @@
 //!
 //! It is shown as it came, cut and cleaned; what could not be read is said, not left out.
 
+mod cut;
 mod places;
 mod reads;
 
@@ -15,12 +16,16 @@ use super::story::{self, RunFacts};
 use super::{text, words};
 use crate::domain::signal::{Place, Signal};
 use crate::domain::task::Snapshot;
+use crate::store::CaseRow;
 
+pub use cut::Cut;
 pub use places::{PlaceLine, Travel};
 pub use reads::{Detection, Finding, Method, Rule, SignIn, Unread};
 
 /// At most this many of anything on a page.
 const MOST: usize = 25;
+/// A snapshot holds at most so many signals, the newest.
+const SNAPSHOT: usize = 200;
 
 /// One detection, as its source told it.
 #[derive(Debug, Clone)]
@@ -51,25 +56,25 @@ pub struct Known {
     pub upn: Option<String>,
     /// What `read_user` found.
     pub user: Option<Value>,
-    /// Newest first.
+    /// All of them, newest first; a page shows the first.
     pub signals: Vec<SignalLine>,
-    /// Places and times of activity, oldest first.
-    pub places: Vec<PlaceLine>,
-    /// From the first place to the second, of one signal.
+    /// Places and times of activity, oldest first; the oldest are left out.
+    pub places: Cut<PlaceLine>,
+    /// From one place to the other: of one signal, else of the sign-ins that were read.
     pub travel: Option<Travel>,
-    pub ips: Vec<String>,
-    pub devices: Vec<String>,
-    pub user_agents: Vec<String>,
+    pub ips: Cut<String>,
+    pub devices: Cut<String>,
+    pub user_agents: Cut<String>,
     /// Anything else a source told, by its own name.
-    pub other: Vec<(String, String)>,
-    pub sign_ins: Vec<SignIn>,
+    pub other: Cut<(String, String)>,
+    pub sign_ins: Cut<SignIn>,
     /// What the sign-ins say about the addresses in the signals.
     pub findings: Vec<Finding>,
-    pub methods: Vec<Method>,
-    pub rules: Vec<Rule>,
+    pub methods: Cut<Method>,
+    pub rules: Cut<Rule>,
     /// How many inbox rules there are in all; `None` when they were not read.
     pub rules_read: Option<usize>,
-    pub detections: Vec<Detection>,
+    pub detections: Cut<Detection>,
     pub risk_now: Option<String>,
     pub unread: Vec<Unread>,
     /// Instants at which a revoke was accepted, oldest first.
@@ -77,7 +82,18 @@ pub struct Known {
     /// When the first signal was received.
     pub first_received: Option<Timestamp>,
     pub latest_activity: Option<Timestamp>,
+    /// What the signal of the latest activity tells of it.
+    pub latest: Option<Latest>,
     pub password_changed: Option<When>,
+}
+
+/// The latest activity, of one signal.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    pub at: Timestamp,
+    /// `Lagos, NG`, where a source told one.
+    pub place: Option<String>,
+    pub ip: Option<String>,
 }
 
 impl Known {
@@ -85,11 +101,12 @@ impl Known {
     pub fn of(signals: &[Value], runs: &[RunFacts<'_>], now: Timestamp) -> Self {
         let read: Vec<(Signal, &Value)> = signals.iter().filter_map(signal).collect();
         let mut known = Self::default();
-        known.take_signals(&read, now);
+        let ips = known.take_signals(&read, now);
         let stories: Vec<_> = runs.iter().flat_map(story::steps).collect();
         let reads = reads::Reads::of(&stories);
-        let suspects = known.suspects(&read);
+        let suspects = suspects(ips, &read);
         let since = known.latest_activity;
+        known.travel = known.travel.or_else(|| reads.travel(&suspects, since));
         known.sign_ins = reads.sign_ins(&suspects, now);
         known.findings = reads.findings(&suspects, since);
         known.methods = reads.methods(since, now);
@@ -102,27 +119,38 @@ impl Known {
         known
     }
 
+    /// With the names that the case's row keeps, for lists that read no runs.
+    pub fn named_by(mut self, case: &CaseRow) -> Self {
+        let user = case.detail.get("user").filter(|user| user.is_object());
+        self.user = self.user.or_else(|| user.cloned());
+        self
+    }
+
     /// Marks what came after the evidence that a decision is bound to.
     pub fn as_of(mut self, snapshot: &Snapshot) -> Self {
-        let shown: BTreeSet<&str> = snapshot.items.iter().map(|item| item.id.as_str()).collect();
+        let held: BTreeSet<&str> = snapshot.items.iter().map(|item| item.id.as_str()).collect();
+        let oldest = self.signals.iter().filter(|line| held.contains(line.id.as_str()));
+        let oldest: Vec<Timestamp> = oldest.map(|line| line.received.at).collect();
+        // What a full snapshot leaves out is older, not newer.
+        let since = oldest.iter().min().filter(|_| oldest.len() >= SNAPSHOT);
         for line in &mut self.signals {
-            line.newer = !shown.contains(line.id.as_str());
+            line.newer = !held.contains(line.id.as_str()) && since.is_none_or(|since| line.received.at >= *since);
         }
         self
     }
 
-    /// The addresses in the signals, each with the first time it is told with.
-    fn suspects(&self, read: &[(Signal, &Value)]) -> BTreeMap<String, Option<Timestamp>> {
-        let mut suspects: BTreeMap<String, Option<Timestamp>> = self.ips.iter().map(|ip| (ip.clone(), None)).collect();
-        for place in read.iter().flat_map(|(signal, _)| &signal.finding.evidence.places) {
-            if let Some(first) = place.ip.as_deref().and_then(|ip| suspects.get_mut(&text::line(ip))) {
-                *first = first.iter().copied().chain(place.at).min();
-            }
-        }
-        suspects
+    /// The signals that a page shows.
+    pub fn shown(&self) -> &[SignalLine] {
+        &self.signals[..self.signals.len().min(MOST)]
     }
 
-    fn take_signals(&mut self, read: &[(Signal, &Value)], now: Timestamp) {
+    /// How many it leaves out.
+    pub fn unshown(&self) -> usize {
+        self.signals.len().saturating_sub(MOST)
+    }
+
+    /// Takes in what the signals tell; every address in them comes back.
+    fn take_signals(&mut self, read: &[(Signal, &Value)], now: Timestamp) -> BTreeSet<String> {
         let (mut ips, mut devices, mut agents) = (Set::default(), Set::default(), Set::default());
         let mut other: BTreeMap<String, String> = BTreeMap::new();
         let mut places: Vec<&Place> = Vec::new();
@@ -133,26 +161,28 @@ impl Known {
             ips.extend(evidence.ips.iter().map(String::as_str));
             devices.extend(evidence.devices.iter().map(String::as_str));
             agents.extend(evidence.user_agents.iter().map(String::as_str));
-            for (key, value) in evidence.other.iter().take(MOST) {
+            for (key, value) in &evidence.other {
                 other.entry(words::plain(key)).or_insert_with(|| text::line(value));
             }
             let upn = || signal.finding.subject.upn.as_ref().map(|upn| text::line(upn.as_str()));
             self.upn = self.upn.take().or_else(upn);
             self.first_received = self.first_received.into_iter().chain([signal.received_at]).min();
             self.latest_activity = self.latest_activity.into_iter().chain([signal.activity()]).max();
+            let newer =
+                |known: &Latest| (known.at, known.place.is_some()) < (signal.activity(), !evidence.places.is_empty());
+            if self.latest.as_ref().is_none_or(newer) {
+                self.latest = Some(latest(signal));
+            }
             self.signals.push(line_of(signal, row, now));
         }
         self.signals.sort_by_key(|line| std::cmp::Reverse(line.received.at));
-        self.signals.truncate(MOST);
         self.travel = read.iter().find_map(|(signal, _)| Travel::of(&signal.finding.evidence.places));
         self.places = places::lines(&places, now);
-        (self.ips, self.devices, self.user_agents) = (ips.0, devices.0, agents.0);
-        self.other = other.into_iter().take(MOST).collect();
-    }
-
-    /// Why, in one line for lists: the newest place, or address, and its time.
-    pub fn newest_place(&self) -> Option<&PlaceLine> {
-        self.places.last()
+        let Set(told, all) = ips;
+        self.ips = Cut::of(told, MOST);
+        (self.devices, self.user_agents) = (Cut::of(devices.0, MOST), Cut::of(agents.0, MOST));
+        self.other = Cut::of(other.into_iter().collect(), MOST);
+        all
     }
 
     /// Nothing was told beyond the detections themselves.
@@ -171,18 +201,42 @@ impl Known {
     }
 }
 
-/// Lines in order of appearance, each once, bounded.
+/// The addresses in the signals, each with the first time it is told with.
+fn suspects(ips: BTreeSet<String>, read: &[(Signal, &Value)]) -> reads::Suspects {
+    let mut suspects: reads::Suspects = ips.into_iter().map(|ip| (ip, None)).collect();
+    for place in read.iter().flat_map(|(signal, _)| &signal.finding.evidence.places) {
+        if let Some(first) = place.ip.as_deref().and_then(|ip| suspects.get_mut(&text::line(ip))) {
+            *first = first.iter().copied().chain(place.at).min();
+        }
+    }
+    suspects
+}
+
+/// Lines in order of appearance, each once.
 #[derive(Default)]
-struct Set(Vec<String>);
+struct Set(Vec<String>, BTreeSet<String>);
 
 impl Set {
     fn extend<'a>(&mut self, items: impl Iterator<Item = &'a str>) {
         for item in items.map(text::line) {
-            if !item.is_empty() && self.0.len() < MOST && !self.0.contains(&item) {
+            if !item.is_empty() && self.1.insert(item.clone()) {
                 self.0.push(item);
             }
         }
     }
+}
+
+fn latest(signal: &Signal) -> Latest {
+    let evidence = &signal.finding.evidence;
+    let place = evidence.places.iter().max_by_key(|place| place.at);
+    let ip = place.and_then(|place| place.ip.as_deref()).or_else(|| evidence.ips.first().map(String::as_str));
+    Latest { at: signal.activity(), place: place.and_then(places::named), ip: text::some(ip) }
+}
+
+/// The place in a row or a sign-in: `Lagos, NG`; nothing where neither is told.
+pub(super) fn place_in(row: &Value) -> Option<String> {
+    let parts = ["city", "country"].into_iter().filter_map(|key| text::some(row.get(key).and_then(Value::as_str)));
+    Some(parts.collect::<Vec<_>>().join(", ")).filter(|place| !place.is_empty())
 }
 
 /// The signal in a stored row, which holds it beside its outcome.

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::evidence::Known;
-use super::exposure::Exposure;
+use super::evidence::{Known, place_in};
+use super::exposure::{Exposure, instant, needs_release};
 use super::markup::{Left, Tag, When};
 use super::person::PersonCard;
 use super::{paths, text, words};
@@ -55,6 +55,8 @@ impl HomeFilter {
             "" | "open" => case.closed_at.is_none(),
             "all" => true,
             "closed" => case.closed_at.is_some(),
+            // A guest is not contained either; the word only says why.
+            "not_contained" => case.state.starts_with("not_contained"),
             word => case.state == word,
         };
         let or_any = |wanted: &str, is: bool| wanted.is_empty() || is;
@@ -68,6 +70,7 @@ impl HomeFilter {
 
 fn found(q: &str, case: &CaseRow, known: &Known) -> bool {
     let q = q.trim().to_lowercase();
+    let known = &known.clone().named_by(case);
     let card = PersonCard::of(Some(&case.identity), known);
     let texts = [Some(card.name), card.upn, card.object_id, Some(case.id.to_string())];
     texts.into_iter().flatten().chain(known.ips.iter().cloned()).any(|text| text.to_lowercase().contains(&q))
@@ -122,7 +125,7 @@ pub struct CaseLine {
     pub href: String,
     pub person: PersonCard,
     pub kinds: String,
-    /// The newest place, address and time, where a source told one.
+    /// The latest activity, with the place and address of it where a signal of it or a sign-in told them.
     pub place: Option<String>,
     pub ip: Option<String>,
     pub activity: Option<When>,
@@ -140,18 +143,21 @@ pub struct CaseLine {
 impl CaseLine {
     /// A row with what is known of its person and its tasks.
     pub fn of(case: &CaseRow, known: &Known, tasks: &[Task], now: Timestamp) -> Self {
-        let place = known.newest_place();
-        let kinds: Vec<String> = case.kinds.iter().take(3).map(|kind| words::kind(kind)).collect();
-        let more = case.kinds.len().saturating_sub(3);
+        let known = &known.clone().named_by(case);
+        let activity = instant(case, "latest_activity").into_iter().chain(known.latest_activity).max();
+        // A list reads the newest signals of a case only: the latest activity need not be among them.
+        let told = known.latest.as_ref().filter(|latest| Some(latest.at) >= activity);
+        let sign_in = case.detail.get("place").filter(|place| place.is_object());
+        let address = |place: &serde_json::Value| text::some(place.get("ip").and_then(serde_json::Value::as_str));
         let task = OpenTask::of(tasks, now);
         Self {
             id: case.id.to_string(),
             href: paths::case(case.id),
             person: PersonCard::of(Some(&case.identity), known),
-            kinds: if more > 0 { format!("{} and {more} more", kinds.join(", ")) } else { words::sentence(&kinds) },
-            place: place.map(|place| place.name.clone()).filter(|name| name != "Place not told"),
-            ip: place.and_then(|place| place.ip.clone()).or_else(|| known.ips.first().cloned()),
-            activity: known.latest_activity.map(|at| When::new(at, now)),
+            kinds: words::kinds(&case.kinds, 3),
+            place: told.and_then(|told| told.place.clone()).or_else(|| sign_in.and_then(place_in)),
+            ip: told.and_then(|told| told.ip.clone()).or_else(|| sign_in.and_then(address)),
+            activity: activity.map(|at| When::new(at, now)),
             signals: words::count(u64::from(case.signals), "signal", "signals"),
             risk: words::risk(&case.risk),
             exposure: Exposure::of(case, Some(known), now),
@@ -161,6 +167,17 @@ impl CaseLine {
             shadow: case.mode == crate::domain::run::Mode::Shadow,
             closed: case.closed_at.map(|at| When::new(at, now)),
         }
+    }
+
+    /// With the task that frees it, where it waits for one.
+    pub fn released_by(mut self, case: &CaseRow, release: Option<&Task>, now: Timestamp) -> Self {
+        if needs_release(case) {
+            self.exposure = self.exposure.released_by(release);
+            // Nothing else that waits is worth as much as the revoke.
+            self.task = release.and_then(|task| OpenTask::of(std::slice::from_ref(task), now)).or(self.task);
+            self.idle &= self.task.is_none();
+        }
+        self
     }
 }
 

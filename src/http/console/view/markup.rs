@@ -97,6 +97,72 @@ impl fmt::Display for Left {
 
 impl HtmlSafe for Left {}
 
+/// How long ago something was; `clock.js` keeps it true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    pub at: Timestamp,
+    pub now: Timestamp,
+}
+
+impl Since {
+    /// The time from `at` to `now`.
+    pub fn new(at: Timestamp, now: Timestamp) -> Self {
+        Self { at, now }
+    }
+
+    /// The span alone.
+    pub fn text(&self) -> String {
+        words::span(self.now.duration_since(self.at))
+    }
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let iso = self.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+        write!(f, r#"<time datetime="{iso}" data-since>{}</time>"#, self.text())
+    }
+}
+
+impl HtmlSafe for Since {}
+
+/// A sentence that may hold a span which grows while it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentence {
+    before: String,
+    since: Option<Since>,
+    after: &'static str,
+}
+
+impl Sentence {
+    /// A sentence that stays as it is.
+    pub fn of(text: impl Into<String>) -> Self {
+        Self { before: text.into(), since: None, after: "" }
+    }
+
+    /// `before`, how long ago that was, `after`.
+    pub fn growing(before: &str, since: Since, after: &'static str) -> Self {
+        Self { before: before.to_owned(), since: Some(since), after }
+    }
+
+    /// As it reads when the page is made, without markup.
+    pub fn text(&self) -> String {
+        let span = self.since.map(|since| since.text()).unwrap_or_default();
+        format!("{}{span}{}", self.before, self.after)
+    }
+}
+
+impl fmt::Display for Sentence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.before))?;
+        if let Some(since) = self.since {
+            write!(f, "{since}")?;
+        }
+        f.write_str(&escape(self.after))
+    }
+}
+
+impl HtmlSafe for Sentence {}
+
 /// What a colour says; the word beside it always says it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tone {
@@ -179,6 +245,15 @@ mod tests {
         assert_eq!(When::new(at("2026-11-21T23:02:07Z"), now).utc(), "21 Nov, 23:02:07 UTC");
         assert_eq!(When::new(at("2025-11-22T14:02:07Z"), now).utc(), "22 Nov 2025, 14:02 UTC");
         assert!(When::new(now, now).to_string().contains(r#"datetime="2026-11-22T14:10:00Z""#));
+    }
+
+    #[test]
+    fn a_span_that_grows_tells_the_browser_since_when() {
+        let (at, now) = (at("2026-11-22T14:09:55.600Z"), at("2026-11-22T14:10:00Z"));
+        let parked = Sentence::growing("Parked <for> ", Since::new(at, now), ": wait.");
+        assert_eq!(parked.text(), "Parked <for> 4.4 s: wait.");
+        let time = r#"<time datetime="2026-11-22T14:09:55.600Z" data-since>4.4 s</time>"#;
+        assert_eq!(parked.to_string(), format!("Parked &lt;for&gt; {time}: wait."));
     }
 
     #[test]

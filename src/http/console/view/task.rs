@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod next;
+mod parked;
 mod parts;
 mod reveal;
 
@@ -15,6 +16,7 @@ use crate::domain::task::{Kind, Progress, State, Task};
 
 pub use by_hand::ByHand;
 pub use next::Choices;
+pub use parked::{Parked, ParkedLine};
 pub use parts::{Clocks, Deed, Tally, VoteLine};
 pub use reveal::{Reveal, RevealStage};
 
@@ -53,6 +55,8 @@ pub struct TaskView {
     /// By hand, or what could not be decided: lines.
     pub instructions: Vec<String>,
     pub known: Known,
+    /// A release: whom it frees.
+    pub parked: Option<Parked>,
     pub snapshot: u32,
     pub snapshot_at: When,
     pub newer: Option<String>,
@@ -82,6 +86,7 @@ impl TaskView {
         let person = PersonCard::of(task.identity.as_ref(), &known);
         let newer = u64::from(task.newer).max(known.newer() as u64);
         let (status, status_at) = status(task, eye);
+        let choices = Choices::of(task, eye);
         Self {
             id: task.id.to_string(),
             kind: words::task_kind(task.kind.word()),
@@ -98,8 +103,9 @@ impl TaskView {
             newer: (newer > 0).then(|| words::count(newer, "newer item", "newer items")),
             tally: Tally::of(task, eye),
             clocks: Clocks::of(task, eye.now),
-            choices: Choices::of(task, eye),
-            after: next::what_follows(task, &person.name),
+            after: next::what_follows(task, &person.name, choices.approve),
+            choices,
+            parked: None,
             reveal: Reveal::of(task, eye),
             shadow: task.shadow,
             playbook: task.playbook.as_ref().map(|p| text::line(&format!("{} version {}", p.name, p.version))),
@@ -127,7 +133,9 @@ impl TaskView {
 
     /// The topics whose events concern this page.
     pub fn topics(&self) -> String {
-        format!("task:{}", self.id)
+        // Whom a release frees changes with the cases, not with the task.
+        let more = if self.word == "release" { " cases" } else { "" };
+        format!("task:{}{more}", self.id)
     }
 }
 

@@ -80,7 +80,7 @@ pub fn happenings(
     all.extend(tasks.iter().flat_map(|task| of_task(task, eye)));
     all.extend(audit.iter().filter_map(|(seq, line)| of_audit(*seq, line, eye)));
     all.sort_by_key(|happening| std::cmp::Reverse((happening.at.at, happening.sort)));
-    let left_out = all.len().saturating_sub(MOST);
+    let left_out = all.len().saturating_sub(MOST) + known.unshown();
     all.truncate(MOST);
     (all, left_out)
 }
@@ -105,7 +105,7 @@ fn signals(known: &Known, now: Timestamp) -> Vec<Happening> {
             }),
         )
     };
-    known.signals.iter().map(of).collect()
+    known.shown().iter().map(of).collect()
 }
 
 fn run_events(run: &RunFacts<'_>, now: Timestamp) -> Vec<Happening> {

@@ -279,6 +279,15 @@ pub fn and(items: &[String]) -> String {
     }
 }
 
+/// Kinds of signals as one sentence: the first `most`, and how many more there are.
+pub fn kinds(kinds: &[String], most: usize) -> String {
+    let named: Vec<String> = kinds.iter().take(most).map(|word| kind(word)).collect();
+    match kinds.len().saturating_sub(most) {
+        0 => sentence(&named),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 /// `snake_case` as words.
 pub fn plain(word: &str) -> String {
     text::cut(&word.replace(['_', '-'], " "), 80)

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::markup::When;
 use super::super::{text, words};
-use super::MOST;
+use super::{Cut, MOST};
 use crate::domain::signal::Place;
 
 /// One place and time of activity.
@@ -27,21 +27,24 @@ impl PlaceLine {
 }
 
 fn name(place: &Place) -> String {
+    named(place).unwrap_or_else(|| "Place not told".to_owned())
+}
+
+/// `Lagos, NG`, where a source told one.
+pub(super) fn named(place: &Place) -> Option<String> {
     let parts: Vec<String> =
         [&place.city, &place.country].into_iter().filter_map(|part| text::some(part.as_deref())).collect();
-    if parts.is_empty() { "Place not told".to_owned() } else { parts.join(", ") }
+    Some(parts.join(", ")).filter(|name| !name.is_empty())
 }
 
 /// Oldest first; the same place, address and time only once.
-pub(super) fn lines(places: &[&Place], now: Timestamp) -> Vec<PlaceLine> {
-    let mut sorted: Vec<&Place> = Vec::new();
-    for place in places {
-        if !sorted.contains(place) {
-            sorted.push(place);
-        }
-    }
-    sorted.sort_by_key(|place| place.at);
-    sorted.into_iter().rev().take(MOST).rev().map(|place| PlaceLine::of(place, now)).collect()
+pub(super) fn lines(places: &[&Place], now: Timestamp) -> Cut<PlaceLine> {
+    let mut sorted: Vec<&Place> = places.to_vec();
+    sorted.sort_by(|one, other| (other.at, name(other), &other.ip).cmp(&(one.at, name(one), &one.ip)));
+    sorted.dedup();
+    let mut newest: Cut<PlaceLine> = Cut::of(sorted, MOST).map(|place| PlaceLine::of(place, now));
+    newest.reverse();
+    newest
 }
 
 /// From one place to the other.
@@ -54,7 +57,12 @@ pub struct Travel {
     pub distance: Option<u64>,
     /// Kilometres per hour.
     pub speed: Option<u64>,
+    /// The signals tell no places: these are of the sign-ins that were read.
+    pub of_sign_ins: bool,
 }
+
+/// A sign-in so long after the activity still belongs to it: logs and alerts round differently.
+const LATER: SignedDuration = SignedDuration::from_mins(10);
 
 /// Faster than any airliner, airports left out.
 const PLANE: u64 = 1_000;
@@ -66,15 +74,42 @@ impl Travel {
         sorted.sort_by_key(|place| place.at);
         let to = *sorted.last()?;
         let from = sorted.iter().rev().find(|place| differ(place, to))?;
+        Some(Self::between(from, to))
+    }
+
+    /// Of the sign-ins that were read: to the newest suspect one that has another place before it, from the nearest such.
+    /// Where the signals name no address, the last change of place until the activity.
+    pub(super) fn of_sign_ins(
+        rows: &[Place],
+        suspect: impl Fn(&Place) -> bool,
+        activity: Option<Timestamp>,
+    ) -> Option<Self> {
+        let mut sorted: Vec<&Place> = rows.iter().filter(|row| row.at.is_some() && named(row).is_some()).collect();
+        sorted.sort_by_key(|row| row.at);
+        let before = |to: usize| {
+            let from = sorted[..to].iter().rev().find(|from| differ(from, sorted[to]))?;
+            Some((*from, sorted[to]))
+        };
+        let ends: Vec<usize> = (0..sorted.len()).rev().collect();
+        let in_time = |row: &Place| row.at.zip(activity).is_none_or(|(at, activity)| at <= activity + LATER);
+        let suspects = ends.iter().filter(|to| suspect(sorted[**to])).find_map(|to| before(*to));
+        let none = !sorted.iter().any(|row| suspect(row));
+        let changed = || ends.iter().filter(|to| none && in_time(sorted[**to])).find_map(|to| before(*to));
+        let (from, to) = suspects.or_else(changed)?;
+        Some(Self { of_sign_ins: true, ..Self::between(from, to) })
+    }
+
+    fn between(from: &Place, to: &Place) -> Self {
         let distance = distance(from, to);
         let gap = from.at.zip(to.at).map(|(from, to)| to.duration_since(from));
-        Some(Self {
+        Self {
             from: name(from),
             to: name(to),
             gap: gap.map(words::span),
             distance,
             speed: distance.zip(gap).and_then(|(km, gap)| speed(km, gap)),
-        })
+            of_sign_ins: false,
+        }
     }
 
     /// What it means, in words.
@@ -137,6 +172,30 @@ mod tests {
         assert_eq!(travel.gap.as_deref(), Some("40 min"));
         assert!((5_100..5_300).contains(&travel.distance.expect("coordinates")), "{travel:?}");
         assert_eq!(travel.verdict(), Some("faster than an airliner"));
+    }
+
+    #[test]
+    fn of_sign_ins_the_suspect_one_and_the_nearest_elsewhere_before_it_are_the_two_ends() {
+        let ip = |address: &str, place: Place| Place { ip: Some(address.into()), ..place };
+        let rows = [
+            ip("203.0.113.20", place("Berlin", 52.52, 13.405, "2026-11-22T21:40:00Z")),
+            ip("185.220.101.4", place("Lagos", 6.455, 3.384, "2026-11-22T21:18:00Z")),
+            ip("203.0.113.20", place("Berlin", 52.52, 13.405, "2026-11-22T20:43:00Z")),
+            ip("203.0.113.9", place("Paris", 48.85, 2.35, "2026-11-22T09:00:00Z")),
+            Place { at: "2026-11-22T21:00:00Z".parse().ok(), ..Place::default() },
+        ];
+        let route =
+            |travel: Option<Travel>| travel.map(|t| format!("{} {} {}", t.from, t.to, t.gap.unwrap_or_default()));
+        let suspect = |row: &Place| row.ip.as_deref() == Some("185.220.101.4");
+        let travel = Travel::of_sign_ins(&rows, suspect, None).expect("two places");
+        assert!(travel.of_sign_ins && travel.verdict() == Some("faster than an airliner"), "{travel:?}");
+        assert_eq!(route(Some(travel)).as_deref(), Some("Berlin Lagos 35 min"));
+        let activity = "2026-11-22T21:20:00Z".parse().ok();
+        let unnamed = Travel::of_sign_ins(&rows, |_| false, activity);
+        assert_eq!(route(unnamed).as_deref(), Some("Berlin Lagos 35 min"), "the last change until the activity");
+        let first = |row: &Place| row.ip.as_deref() == Some("203.0.113.9");
+        assert!(Travel::of_sign_ins(&rows, first, activity).is_none(), "no other place is before the suspect one");
+        assert!(Travel::of_sign_ins(&rows[..1], |_| true, None).is_none());
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Choices {
 }
 
 /// What happens after yes and after no, in the order in which it happens.
-pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
+pub(super) fn what_follows(task: &Task, who: &str, may: bool) -> Vec<String> {
     if task.shadow {
         return vec![
             "This task was made in shadow mode. Whatever is decided, nothing of it is ever executed.".to_owned(),
@@ -103,7 +103,7 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
         return Vec::new();
     }
     match task.kind {
-        Kind::Approval => approval(task, who),
+        Kind::Approval => approval(task, who, may),
         Kind::Manual => {
             let then = "Once it is reported done, oust revokes the sessions again.";
             let by_hand = "Nothing is done by oust for this task: follow the instructions, then report it done.";
@@ -124,13 +124,13 @@ pub(super) fn what_follows(task: &Task, who: &str) -> Vec<String> {
             "The playbook's condition could not be evaluated.".to_owned(),
             "Approve runs the step; deny skips it. The rest of the run goes on either way.".to_owned(),
         ],
-        Kind::Order => order(task, who),
+        Kind::Order => order(task, who, may),
     }
 }
 
-fn order(task: &Task, who: &str) -> Vec<String> {
+fn order(task: &Task, who: &str, may: bool) -> Vec<String> {
     if task.reveals() {
-        return approval(task, who);
+        return approval(task, who, may);
     }
     let again = match task.order().is_some_and(Order::sends) {
         true => "Deny is final: nothing of it happens. Whoever asks for it again cannot approve it alone.",
@@ -143,19 +143,30 @@ fn order(task: &Task, who: &str) -> Vec<String> {
     ]
 }
 
-fn approval(task: &Task, who: &str) -> Vec<String> {
+/// `may`: whoever reads it can approve it; others are told what the approver will do.
+fn approval(task: &Task, who: &str, may: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let more = task.policy.approve.max(1) > 1;
     if more {
         lines.push(format!("It is executed once {} people approved.", task.policy.approve));
     }
     if task.reveals() {
-        let whose = if more { "the last approver's browser" } else { "this browser" };
+        let whose = match (may, more) {
+            (true, false) => "this browser",
+            (_, true) => "the last approver's browser",
+            (false, false) => "the approver's browser",
+        };
         lines.push(format!("A temporary password is made and sealed to {whose}; nobody else can ever open it."));
-        lines.push("Keep this page open: the password is set only while the page is there to receive it.".to_owned());
-        lines.push(format!(
-            "You see it once, for 15 minutes. Pass it to {who} by voice, after you made sure who is speaking."
-        ));
+        if may {
+            lines.push(
+                "Keep this page open: the password is set only while the page is there to receive it.".to_owned(),
+            );
+            lines.push(format!(
+                "You see it once, for 15 minutes. Pass it to {who} by voice, after you made sure who is speaking."
+            ));
+        } else {
+            lines.push(format!("The approver sees it once, for 15 minutes, and passes it to {who} by voice."));
+        }
     } else {
         lines.push("The steps are executed at once, in this order.".to_owned());
     }
