@@ -88,7 +88,7 @@ const server = createServer(async (request, response) => {
     }
     if (pathname === '/console/prove/begin') { world.proofs += 1; return json(200, { csrf: 'csrf-token' }); }
     if (pathname.endsWith('/orders')) {
-      world.asked += 1;
+      world.orders += 1;
       await world.hold;
       return json(409, world.refuse);
     }
