@@ -332,7 +332,8 @@ statements! {
         FROM unnest($1::text[]) AS c(id) CROSS JOIN LATERAL (SELECT * FROM signals WHERE case_id = c.id \
         ORDER BY received_at DESC, id DESC LIMIT $2) AS s";
     CASES_MENTIONING = "SELECT c.id FROM unnest($1::text[]) AS c(id) WHERE EXISTS (SELECT FROM (SELECT doc FROM signals \
-        WHERE case_id = c.id ORDER BY received_at DESC, id DESC LIMIT $2) AS s WHERE strpos(lower(s.doc), $3) > 0)";
+        WHERE case_id = c.id ORDER BY received_at DESC, id DESC LIMIT $2) AS s \
+        WHERE strpos(lower(s.doc COLLATE \"C\"), $3) > 0)";
 
     // People. Everything of the open case in one round trip.
     PLAN = "SELECT doc FROM plans WHERE hash = $1";

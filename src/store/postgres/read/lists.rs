@@ -16,6 +16,7 @@ use crate::domain::reviewer::ReviewerId;
 use crate::domain::task::Task;
 use crate::store::lists::{TASKS, after_task};
 use crate::store::page::{Window, and_one, limit, paged};
+use crate::store::rows::Value as Text;
 use crate::store::{Audit, Error, Listed, Lists, Page, RunRow};
 
 #[async_trait]
@@ -33,6 +34,7 @@ impl Lists for Postgres {
 
     async fn cases_mentioning(&self, cases: &[CaseId], each: u32, text: &str) -> Result<BTreeSet<CaseId>, Error> {
         let ids: Vec<String> = cases.iter().map(ToString::to_string).collect();
+        let text = Text::from(text.to_owned());
         let params: &[Param<'_>] = &[&ids, &i64::from(each), &text];
         let found = rows(&self.reads, "signal", sql::CASES_MENTIONING, params).await?;
         found.iter().map(|row| parsed(row, 0, "case")).collect()
