@@ -198,7 +198,7 @@ fn policies_that_nobody_could_decide_are_refused() {
     let late = "approvals: { a: { reviewers: [b], decide_within: 1h, escalate: { after: 2h, to: [c] } } }\n";
     refused(&with(late), (6, 17), "escalate.after");
     let unsure = "approvals: { a: { reviewers: [b], fresh_at_claim: perhaps } }\n";
-    refused(&with(unsure), (6, 50), "true or false");
+    refused(&with(unsure), (6, 51), "true or false");
     let fresh = read(&with("approvals: { a: { reviewers: [b], fresh_at_claim: true } }\n")).expect("valid");
     assert!(fresh.config.approvals["a"].fresh_at_claim);
 }

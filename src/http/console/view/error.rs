@@ -207,7 +207,7 @@ mod tests {
         let refused = Refused::Conflict { who: "ada, ben".into(), when: now, what: "denied".into() };
         let names = Names([("ada".to_owned(), "Ada".to_owned())].into());
         let view = ErrorView::refused(&refused, &names, now);
-        assert_eq!((view.status, view.what.as_str()), (409, "It is already denied by Ada and ben."));
+        assert_eq!((view.status, view.what.as_str()), (409, "It is already denied by Ada (ada) and ben."));
         assert_eq!(view.when.map(|when| when.at), Some(now));
     }
 }

@@ -250,16 +250,14 @@ fn of_address(ip: &str, since: Option<Timestamp>, rows: &[Value]) -> Vec<Finding
     };
     let mut findings = vec![Finding { text, tone }];
     let one_factor = |row: &Value| row.get("mfa").and_then(Value::as_bool) == Some(false);
-    let proofs: [(&dyn Fn(&Value) -> bool, &str); 2] = [
-        (&one_factor, "with one factor only"),
-        (&is_by_claim, "whose MFA came from a claim in the token, as a stolen session has it"),
-    ];
-    for (holds, how) in proofs {
-        let number = of_ip.iter().filter(|row| holds(row)).count();
+    let mut warn = |number: usize, how: &str| {
         if number > 0 {
             findings.push(Finding { text: format!("{ip}: {} {how}.", sign_ins(number)), tone: Tone::Warn });
         }
-    }
+    };
+    warn(of_ip.iter().filter(|row| one_factor(row)).count(), "with one factor only");
+    let by_claim = of_ip.iter().filter(|row| is_by_claim(row)).count();
+    warn(by_claim, "whose MFA came from a claim in the token, as a stolen session has it");
     findings
 }
 
