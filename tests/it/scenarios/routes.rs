@@ -25,8 +25,10 @@ use crate::sign_in::authenticator::ORIGIN;
 use crate::sign_in::house::{Browser, Reply};
 use crate::support::{reviewer, router};
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// How a request of somebody who may is forged.
-const FORGED: [(&str, &[(&str, &str)], Csrf); 6] = [
+const FORGED: [(&str, Headers, Csrf); 6] = [
     ("from another site", &[("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")], Csrf::Own),
     (
         "from a neighbour",
@@ -38,7 +40,7 @@ const FORGED: [(&str, &[(&str, &str)], Csrf); 6] = [
     ("with an empty token", OURS, Csrf::Empty),
     ("with the token of another session", OURS, Csrf::Another),
 ];
-const OURS: &[(&str, &str)] = &[("origin", ORIGIN), ("sec-fetch-site", "same-origin")];
+const OURS: Headers = &[("origin", ORIGIN), ("sec-fetch-site", "same-origin")];
 
 /// Which session's token goes along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -135,13 +135,13 @@ async fn signing_in(stage: &Stage, cast: &mut Cast<'_>) -> Vec<Deed> {
     vec![
         deed(PASSKEY, Rule::Open, "nobody", json!({})),
         deed("/console/sign-in/passkey/finish", Rule::Begun, "mia's phone", passkey),
-        deed("/console/sign-in/oidc", Rule::Open, "nobody", Value::Null).sending(next()).answered(303),
+        deed("/console/sign-in/oidc", Rule::Open, "nobody", Value::Null).sending(next()),
         deed("/console/sign-in/oidc/callback", Rule::Begun, "otto", Value::Null)
             .sending(Content::Form(returned))
             .answered(303),
         deed("/console/enrol/{token}/begin", Rule::Open, "nobody", json!({})).at(&invite),
         deed("/console/enrol/{token}/finish", Rule::Begun, "nils", enrolled).at(&invite),
-        deed("/console/prove/oidc", Rule::ByProvider, "olga", Value::Null).sending(next()).answered(303),
+        deed("/console/prove/oidc", Rule::ByProvider, "olga", Value::Null).sending(next()),
     ]
 }
 
