@@ -24,13 +24,15 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<(), Illegal> {
-        let text = if BY_HAND.contains(&fault.code.as_str()) {
-            fault.message.clone()
-        } else {
-            format!(
-                "{} ({}). The approved reset did not take place: the old password still works. Reset it by hand in the Entra admin centre, then report this done. Where the cause can be put right, do that and request the reset in the case once more instead.",
-                fault.message, fault.code
-            )
+        let Fault { message, code, .. } = &fault;
+        let text = match code.as_str() {
+            code if BY_HAND.contains(&code) => message.clone(),
+            "OUST-R-GONE" => format!(
+                "{message} ({code}). Nothing was reset. A deleted user can be restored for 30 days, with the old password: settle that in the Entra admin centre, then report this done. Where the account is restored, request the reset in the case once more instead."
+            ),
+            _ => format!(
+                "{message} ({code}). The approved reset did not take place: the old password still works. Reset it by hand in the Entra admin centre, then report this done. Where the cause can be put right, do that and request the reset in the case once more instead."
+            ),
         };
         let event = Event::Failed { step: step.id.clone(), fault, retry_at: Some(around.now) };
         self.record(out, around.now, run, event)?;
