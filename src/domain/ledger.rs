@@ -86,6 +86,11 @@ impl Fault {
         }
     }
 
+    /// Graph's 404 or 400 for an object id says that it is no user (contract §13.5).
+    pub fn is_nobody(&self) -> bool {
+        matches!(self.status, Some(404 | 400))
+    }
+
     /// A fault that provably had no effect and may pass.
     pub fn retry(code: &str, message: impl Into<String>) -> Self {
         Self { disposition: Disposition::Retry { after_ms: None }, ..Self::refuse(code, message) }

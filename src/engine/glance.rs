@@ -47,8 +47,7 @@ pub(super) fn parked(person: &Person, case: &Case) -> Option<String> {
 /// Graph answered the revoke that there is no such user.
 pub(super) fn is_nobody(person: &Person, case: &Case) -> bool {
     revokes(person, case).any(|(step, state)| {
-        step.phase == Phase::Contain
-            && matches!(state, StepState::Failed { fault } if matches!(fault.status, Some(400 | 404)))
+        step.phase == Phase::Contain && matches!(state, StepState::Failed { fault } if fault.is_nobody())
     })
 }
 

@@ -11,6 +11,7 @@ pub mod buried;
 pub mod console;
 mod crowd;
 mod health;
+pub(crate) mod html;
 mod pause;
 mod problem;
 mod serve;

@@ -10,6 +10,7 @@ use super::{
     reply::Call,
     signins::Origin,
 };
+use crate::http::html::escaped;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -127,17 +128,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response<Full<Bytes>> {
     response
 }
 
+/// What was typed, as far as anybody reads it.
 fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().take(200) {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
+    escaped(&text.chars().take(200).collect::<String>())
 }

@@ -100,13 +100,12 @@ impl Person {
     /// A revoke in flight for hours (a pause, a Graph that does not answer) must not make the person too large to write.
     /// The earliest activity is let go: whatever the newest of the same playbook starts is later than it, or covers it.
     fn bound_pending(&mut self, hash: &str, around: &Around<'_>, out: &mut Output) {
-        let same = self.doc.pending.iter().enumerate().filter(|(_, waiting)| waiting.plan.hash == hash);
-        let (count, earliest) = same.fold((0, None::<(Timestamp, usize)>), |(count, earliest), (at, waiting)| {
-            let this = (waiting.activity, at);
-            (count + 1, Some(earliest.map_or(this, |other| other.min(this))))
-        });
-        let Some((_, at)) = earliest.filter(|_| count > MOST_PENDING) else { return };
-        let arrival = self.doc.pending.remove(at);
+        let same = || self.doc.pending.iter().enumerate().filter(|(_, waiting)| waiting.plan.hash == hash);
+        if same().count() <= MOST_PENDING {
+            return;
+        }
+        let Some((earliest, _)) = same().min_by_key(|(_, waiting)| waiting.activity) else { return };
+        let arrival = self.doc.pending.remove(earliest);
         let case = self.join_case(&arrival, around);
         self.newer_evidence(around, out);
         out.outcomes.push((arrival.signal, Taken::Evidence { case }));

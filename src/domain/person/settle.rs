@@ -207,7 +207,7 @@ impl Person {
                 let step = step.id.clone();
                 self.record(out, around.now, run, Event::Unknown { step, fault, verify_at: Some(retry_at) })
             }
-            Disposition::Refuse if self.keeps_retrying(run, step) && !is_nobody(&fault) => {
+            Disposition::Refuse if self.keeps_retrying(run, step) && !fault.is_nobody() => {
                 self.escalate(run, step, &fault, around, out);
                 let patient = around.now + SignedDuration::from_secs(30);
                 self.failed(run, step, fault, Some(patient.max(retry_at)), around, out)
@@ -266,7 +266,7 @@ impl Person {
         if let Some(title) = by_hand {
             let text = fault.message.clone();
             self.ask_beside(title, text, around, out);
-        } else if step.action == REVOKE && is_nobody(&fault) && step.phase == Phase::Contain {
+        } else if step.action == REVOKE && fault.is_nobody() && step.phase == Phase::Contain {
             self.ask_held(
                 "Nobody to contain: Graph knows no such user".into(),
                 "The alert named an object id that is no user of this tenant (deleted, a service principal, or another tenant's). Find out who is meant and contain them by hand, or close this.".into(),
@@ -274,7 +274,7 @@ impl Person {
                 out,
             );
         }
-        let nobody = step.action == REVOKE && is_nobody(&fault) && step.phase == Phase::Contain;
+        let nobody = step.action == REVOKE && fault.is_nobody() && step.phase == Phase::Contain;
         self.failed(run, step, fault, None, around, out)?;
         if nobody { self.leave_nobody_alone(run, around, out) } else { Ok(()) }
     }
@@ -393,9 +393,4 @@ impl Person {
     pub(super) fn is_shadow(&self, run: RunId) -> bool {
         self.run(run).is_some_and(|r| r.mode == Mode::Shadow)
     }
-}
-
-/// Graph's 404 or 400 for an object id says that it is no user (contract §13.5).
-fn is_nobody(fault: &Fault) -> bool {
-    matches!(fault.status, Some(404 | 400))
 }

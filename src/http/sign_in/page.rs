@@ -20,6 +20,7 @@ use crate::http::console::view::sign_in::{
     EnrolPage, EnrolView as EnrolPageView, SignInPage, SignInView as SignInPageView,
 };
 use crate::http::console::view::{Page, Shell};
+use crate::http::html::escaped;
 use crate::store;
 use crate::store::reviewers::Change;
 
@@ -186,30 +187,4 @@ pub(super) fn page(title: &str, main: &str) -> Response {
          <body><main><h1>{title}</h1>{main}<p role=\"status\" aria-live=\"polite\" data-passkey-problem></p></main></body></html>"
     ))
     .into_response()
-}
-
-/// Text as it may stand in HTML, also between double quotes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hostile_name_stays_text() {
-        assert_eq!(escaped("<img src=x onerror='a'>&\""), "&lt;img src=x onerror=&#39;a&#39;&gt;&amp;&quot;");
-    }
 }

@@ -9,6 +9,7 @@ use askama::filters::HtmlSafe;
 use jiff::{SignedDuration, Timestamp};
 
 use super::words;
+use crate::http::html::escaped;
 
 /// An instant: UTC as written by the server, the reader's own zone added by `clock.js`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,11 +154,11 @@ impl Sentence {
 
 impl fmt::Display for Sentence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape(&self.before))?;
+        f.write_str(&escaped(&self.before))?;
         if let Some(since) = self.since {
             write!(f, "{since}")?;
         }
-        f.write_str(&escape(self.after))
+        f.write_str(&escaped(self.after))
     }
 }
 
@@ -208,27 +209,11 @@ impl Tag {
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, r#"<span class="tag {}">{}</span>"#, self.tone, escape(&self.text))
+        write!(f, r#"<span class="tag {}">{}</span>"#, self.tone, escaped(&self.text))
     }
 }
 
 impl HtmlSafe for Tag {}
-
-/// For the few places outside a template.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
 
 #[cfg(test)]
 mod tests {
