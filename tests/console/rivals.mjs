@@ -166,6 +166,8 @@ async function fourEyes(nora, omar) {
 async function noLongerEntitled(omar) {
   const { person, task } = await waiting('karen');
   const pia = await stage.reviewer('pia');
+  // A page that hears of it takes the buttons away.
+  await pia.deaf();
   await pia.open(task);
   await stage.cli('reviewer', 'invite', 'pia', '--role', 'viewer', '--url', stage.origin);
   await pia.button('Approve').click();
@@ -176,6 +178,8 @@ async function noLongerEntitled(omar) {
   step('demoted between reading and pressing: refused');
 
   const quinn = await stage.reviewer('quinn');
+  // A page that hears of it goes to the sign-in.
+  await quinn.deaf();
   await quinn.open(task);
   const held = await quinn.hold('**/console/decide/finish');
   const answer = quinn.answer('/decide/finish');
@@ -235,8 +239,7 @@ const noLongerAtRisk = (person) => ({
 async function toldTheDifference(nora) {
   for (const [local, when] of [['lydia', 'reading and pressing'], ['lars', 'pressing and the touch']]) {
     const { person, task } = await waiting(local);
-    // A page that hears nothing of what happens.
-    await nora.tab.route('**/console/events', (route) => route.abort());
+    await nora.deaf();
     await nora.open(task);
     const shown = Number(await nora.tab.locator('form[data-decide] [name=revision]').inputValue());
     const touched = local === 'lars';
@@ -256,7 +259,7 @@ async function toldTheDifference(nora) {
     await said.getByText('Load it again').waitFor();
     assert.equal(await nora.tab.getByRole('dialog').count(), 0);
     await nora.picture(`rivals-difference-${local}`);
-    await nora.tab.unroute('**/console/events');
+    await nora.listen();
     await stage.becomes(task.id, 'pending', 'escalated');
     await said.getByText('Load it again').click();
     await nora.tab.getByLabel('Reason').fill('no longer at risk');
@@ -290,8 +293,7 @@ async function newerEvidence(nora) {
 
 async function staleTab(nora, omar) {
   const { task } = await waiting('oscar', 'Anonymous IP address');
-  // A page that hears nothing of what happens.
-  await nora.tab.route('**/console/events', (route) => route.abort());
+  await nora.deaf();
   await nora.open(task);
   await omar.open(task);
   await omar.button('Approve').click();
@@ -300,7 +302,7 @@ async function staleTab(nora, omar) {
   await problem(nora).getByText('Load it again').waitFor();
   await nora.picture('rivals-stale');
   assert.equal(await nora.tab.getByRole('dialog').count(), 0);
-  await nora.tab.unroute('**/console/events');
+  await nora.listen();
   await problem(nora).getByText('Load it again').click();
   await nora.tab.getByText('1 of 2 approvals').waitFor();
   await nora.button('Approve').click();

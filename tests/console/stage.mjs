@@ -324,6 +324,9 @@ ${config(stage) || 'store: sqlite:oust.db\nqueue: embedded\ntelemetry: { log: js
   }
 }
 
+/** What a page asks to hear of news, and to learn that its session is over. */
+const HEARS = /\/console\/(events|session\?fragment=)/;
+
 /** A reviewer's browser: one context, one authenticator of its own. */
 export class Reviewer {
   static async open(stage, name, options = {}, keys = []) {
@@ -408,6 +411,11 @@ export class Reviewer {
     await this.tab.route(pattern, async (route) => { arrived(); await open; await route.continue().catch(() => null); });
     return { here, release: () => { release(); return this.tab.unroute(pattern).catch(() => null); } };
   }
+
+  /** Its page hears nothing of what happens, as on a train in a tunnel; `listen` ends it. */
+  async deaf() { await this.tab.route(HEARS, (route) => route.abort()); }
+
+  async listen() { await this.tab.unroute(HEARS); }
 
   /** The answer to the next request to a path. */
   answer(part) { return this.tab.waitForResponse((response) => new URL(response.url()).pathname.endsWith(part) && response.request().method() === 'POST'); }

@@ -21,8 +21,10 @@ export function renew(csrf) {
 export async function post(url, body) {
   const answer = await send(url, body);
   if (answer.status !== 403) return answer;
-  const session = await fetch('/console/session', { credentials: 'same-origin', cache: 'no-store', headers: { Accept: 'application/json' } });
-  const { csrf } = session.ok ? await session.json() : {};
+  const ask = fetch('/console/session', { credentials: 'same-origin', cache: 'no-store', headers: { Accept: 'application/json' } });
+  // Without an answer the refusal stands, and says why.
+  const session = await ask.catch(() => null);
+  const { csrf } = session?.ok ? await session.json() : {};
   if (!csrf || csrf === document.body.dataset.csrf) return answer;
   renew(csrf);
   return send(url, body);
