@@ -21,6 +21,7 @@ impl Console {
             return Ok(None);
         }
         let Some(tenant) = self.engine().tenant_of_release(task.id).await.map_err(failed(id))? else { return Ok(None) };
+        let _turn = self.turn().await?;
         let (filter, mut page) = (Filter { open: true, ..Filter::default() }, Page { after: None, limit: LOOK.0 });
         let mut cases: Vec<CaseRow> = Vec::new();
         for _ in 0..LOOK.1 {

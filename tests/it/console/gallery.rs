@@ -118,8 +118,6 @@ fn homes(shots: &mut Vec<Shot>) {
     let filter = HomeFilter { q: "\"><script>".into(), risk: "high".into(), ..HomeFilter::default() };
     let none = HomeView::of(filter, Vec::new(), None, &tenants, false);
     shots.push(shot("home-nothing-found", &HomePage { shell: &shell(Section::Home), view: &none }));
-    let failed = HomeView { failed: Some("The store does not answer.".into()), ..empty };
-    shots.push(shot("home-failed", &HomePage { shell: &shell(Section::Home), view: &failed }));
     let line =
         |(name, upn): &(String, String)| CaseLine::of(&case(0, "contained"), &known(name, upn), &[reset(1)], now());
     let rows = hostile().iter().map(line).collect();
@@ -153,8 +151,6 @@ fn tasks(shots: &mut Vec<Shot>) {
     shots.push(shot("tasks", &TasksPage { shell: &shell(Section::Tasks), view: &view }));
     let empty = TasksView::of(Vec::new(), Shown::Open, None, "");
     shots.push(shot("tasks-empty", &TasksPage { shell: &shell(Section::Tasks), view: &empty }));
-    let failed = TasksView { failed: Some("The store does not answer.".into()), ..empty };
-    shots.push(shot("tasks-failed", &TasksPage { shell: &shell(Section::Tasks), view: &failed }));
     let full = (0..50)
         .map(|n| line(&sample::task(n, Kind::Approval, vec![sample::row("dismiss_risk", false, Progress::Waiting)])));
     let view = TasksView::of(full.collect(), Shown::All, None, "x");

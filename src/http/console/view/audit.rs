@@ -85,7 +85,6 @@ pub struct AuditView {
     pub chain: Chain,
     pub next: Option<String>,
     pub first: Option<String>,
-    pub failed: Option<String>,
     /// Only this case's records: where it is.
     pub case: Option<String>,
 }
@@ -108,7 +107,6 @@ impl AuditView {
             chain,
             next: next.map(|after| format!("{here}{sep}after={}", paths::segment(after))),
             first: (!after.is_empty()).then_some(here),
-            failed: None,
             case: case.map(paths::case),
         }
     }

@@ -100,7 +100,6 @@ pub struct BuriedView {
     pub next: Option<String>,
     pub first: Option<String>,
     pub may_act: bool,
-    pub failed: Option<String>,
 }
 
 impl BuriedView {
@@ -114,7 +113,6 @@ impl BuriedView {
             next: next.map(|after| format!("{}?{show}after={}", paths::BURIED, paths::segment(after))),
             first: (!after.is_empty()).then(|| format!("{}?{show}", paths::BURIED)),
             may_act,
-            failed: None,
         }
     }
 

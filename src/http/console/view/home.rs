@@ -193,8 +193,6 @@ pub struct HomeView {
     pub next: Option<String>,
     /// Back to the first page.
     pub first: Option<String>,
-    /// The list could not be read: what to say instead of it.
-    pub failed: Option<String>,
     /// The page is not full though more cases follow: so many were looked at.
     pub looked_at: Option<usize>,
     /// No case was ever opened: the page explains how one would be.
@@ -232,7 +230,6 @@ impl HomeView {
             first: (!filter.after.is_empty()).then(|| filter.url("")),
             filter,
             rows,
-            failed: None,
             looked_at: None,
             untouched,
         }

@@ -106,7 +106,6 @@ pub struct TasksView {
     pub shown: Shown,
     pub next: Option<String>,
     pub first: Option<String>,
-    pub failed: Option<String>,
     pub bulk: &'static str,
     /// Something can be picked.
     pub pickable: bool,
@@ -126,7 +125,6 @@ impl TasksView {
             shown,
             next: next.map(|after| format!("{}?{all}after={}", paths::TASKS, paths::segment(after))),
             first: (!after.is_empty()).then(|| format!("{}?{all}", paths::TASKS)),
-            failed: None,
             bulk: paths::BULK,
         }
     }
