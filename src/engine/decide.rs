@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::lane::Message;
-use super::record::storm_key;
+use super::storm::storm_key;
 use super::{Engine, Inner, lock};
 use crate::domain::reviewer::Proof;
 use crate::domain::run::PARKED;

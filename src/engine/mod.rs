@@ -9,6 +9,7 @@
 //! - `lease`: what this process may do before others take over.
 //! - `decide`: the only door by which a human moves a run.
 //! - `order`: what a reviewer asks for by hand.
+//! - `storm`: the task that releases whom the blast radius holds back.
 //! - `presence`: whose browser is there to receive a secret.
 //! - `watch`: sign-ins newer than the revoke, read for a whole tenant at once.
 //! - `audit`: the hash chain over the audit trail.
@@ -32,6 +33,8 @@ mod perform;
 mod poll;
 mod presence;
 mod record;
+mod storm;
+mod told;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -1,29 +1,25 @@
 //! Turns a decision into one batch: everything it changes, in one transaction, before anything is done.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::Inner;
 use super::glance;
-use super::hook::{Fate, Place};
+use super::hook::Fate;
 use super::intake::Asking;
 use super::lane::Lane;
-use crate::domain::guard::Parking;
 use crate::domain::ledger::{Effect, EffectState, Fault};
 use crate::domain::person::{Arrival, Case, Output, Person, Settled, Taken};
-use crate::domain::plan::{EffectClass, Phase, REVOKE, StepId};
-use crate::domain::run::{End, Entry, Event, Intent, Run, StepState};
-use crate::domain::task::{Kind, New, Policy, Snapshot, State, Task};
-use crate::domain::{CaseId, Identity, RunId, SignalId, TaskId};
+use crate::domain::plan::{EffectClass, StepId};
+use crate::domain::run::{End, Entry, Event, Intent, StepState};
+use crate::domain::task::State;
+use crate::domain::{CaseId, Identity, RunId, SignalId};
 use crate::queue::Claim;
 use crate::store::{
     Audit, Batch, Cap, CaseRow, Epoch, Expect, Op, PersonRecord, PersonRow, RunRow, SignalOutcome, SignalRow,
 };
-use crate::telemetry::{Revoked, Step as StepDone};
 
 /// A sealed secret on its way into the store, and who waits for that.
 pub(super) type Seal = (RunId, StepId, Value, oneshot::Sender<Result<(), Fault>>);
@@ -294,80 +290,6 @@ impl Lane {
             })));
         }
     }
-
-    /// Tells telemetry what was written, once it is durable.
-    pub(super) fn told(&self, turn: &Turn, output: &Output) {
-        let inner = self.inner();
-        for row in &turn.signals {
-            if let Some((_, taken)) = output.outcomes.iter().rev().find(|(id, _)| *id == row.signal.id) {
-                inner.telemetry.signal_outcome(&row.signal, word_of(taken));
-            }
-        }
-        let Some(person) = self.person_now() else { return };
-        for id in &output.tasks {
-            if let Some(task) = person.tasks.get(id).filter(|task| task.revision == 0) {
-                inner.telemetry.task_opened(task);
-            }
-        }
-        for (run, _, entry) in &output.journal {
-            if let Some(run) = person.run(*run) {
-                self.told_step(run, entry);
-            }
-        }
-    }
-
-    fn told_step(&self, run: &Run, entry: &Entry) {
-        let inner = self.inner();
-        let (step, result) = match &entry.event {
-            Event::Done { step, .. } => (step, "done"),
-            Event::Failed { step, retry_at: Some(_), .. } => (step, "retry"),
-            Event::Failed { step, .. } => (step, "failed"),
-            Event::Unknown { step, .. } => (step, "unknown"),
-            Event::Skipped { step, .. } => (step, "skipped"),
-            Event::Refused { step, .. } => (step, "refused"),
-            Event::Parked { step, reason } if !Parking::is_denied(reason) => (step, "parked"),
-            _ => return,
-        };
-        let Some(spec) = run.plan.step(step) else { return };
-        if inner.hook.at(Place::AfterResult, &step.0) == Fate::Die {
-            inner.die();
-        }
-        let since = run.intent(step).map_or(entry.at, |intent| intent.at);
-        let took = Duration::try_from(entry.at.duration_since(since)).unwrap_or(Duration::ZERO);
-        inner.telemetry.step_finished(&StepDone {
-            attempt: run.attempts(step).max(1),
-            run: run.id,
-            step: &step.0,
-            action: &spec.action,
-            result,
-            took,
-        });
-        match &entry.event {
-            // What a person ordered was received by nobody: it is not measured from a receipt.
-            Event::Done { .. } if spec.action == REVOKE && spec.phase == Phase::Contain && !run.triggers.is_empty() => {
-                let since = |at: Timestamp| Duration::try_from(entry.at.duration_since(at)).unwrap_or(Duration::ZERO);
-                inner.telemetry.revoke_accepted(&Revoked {
-                    run: Some(run.id),
-                    case: run.case,
-                    identity: self.identity(),
-                    time_to_revoke: since(run.received_at),
-                    detection_lag: Duration::try_from(run.received_at.duration_since(run.activity)).ok(),
-                });
-            }
-            Event::Unknown { verify_at: None, .. } => {
-                let key = run.intent(step).map_or_else(String::new, |intent| intent.key.to_string());
-                inner.telemetry.effect_unknown(Some(run.id), &spec.action, &key);
-            }
-            Event::Refused { .. } => {
-                inner.telemetry.break_glass_refused(&self.identity().tenant, self.identity().object_id, &spec.action);
-            }
-            Event::Parked { reason, .. } => {
-                let word = if Parking::needs_release(reason) { "blast_radius" } else { "guard" };
-                inner.telemetry.parked(self.identity(), &spec.action, word);
-            }
-            _ => {}
-        }
-    }
 }
 
 fn effect_state(entry: &Entry) -> Option<(&StepId, EffectState, Option<String>)> {
@@ -380,7 +302,7 @@ fn effect_state(entry: &Entry) -> Option<(&StepId, EffectState, Option<String>)>
     }
 }
 
-fn word_of(taken: &Taken) -> &'static str {
+pub(super) fn word_of(taken: &Taken) -> &'static str {
     match taken {
         Taken::Opened { .. } => "act",
         Taken::Covered { .. } => "covered",
@@ -437,55 +359,5 @@ fn case_row(person: &Person, case: &Case, closed_at: Option<Timestamp>, state: &
             "parked": glance::parked(person, case), "nobody": glance::is_nobody(person, case),
             "playbooks": case.playbooks, "steps": steps,
         }),
-    }
-}
-
-/// The setting that names a tenant's release task.
-pub(super) fn storm_key(tenant: &crate::domain::TenantName) -> String {
-    format!("storm:{tenant}")
-}
-
-impl Inner {
-    /// One release task per tenant and storm (contract §13.5): raised with the first person that is parked.
-    pub(super) async fn storm_ops(&self, tenant: &crate::domain::TenantName, now: Timestamp) -> Vec<Op> {
-        let mut ops = Vec::new();
-        let last = self.store.setting(&storm_key(tenant)).await.unwrap_or_default();
-        let open = match last.as_ref().and_then(Value::as_str).map(str::parse::<TaskId>) {
-            Some(Ok(id)) => matches!(self.store.task(id).await, Ok(Some(task)) if !task.state.is_terminal()),
-            _ => false,
-        };
-        if open {
-            return ops;
-        }
-        let (most, per) = self.blast_radius.unwrap_or_default();
-        let task = Task::open(New {
-            id: TaskId::new(Self::mint()),
-            kind: Kind::Release,
-            title: format!("More than {most} people to revoke in {} min in {tenant}", per.as_secs() / 60),
-            policy: Policy::open(),
-            created_at: now,
-            snapshot: Snapshot { number: 0, taken_at: now, items: Vec::new() },
-            shadow: false,
-            identity: None,
-            case: None,
-            run: None,
-            instructions: Some("Alerts name more people than guards.blast_radius allows. Is it an attack, or a bad rule? Approve frees all parked revocations of this tenant, oldest first; deny leaves them parked, and a newer alert about one of them is judged anew.".into()),
-            requester: None,
-            playbook: None,
-            rows: Vec::new(),
-        });
-        self.telemetry.task_opened(&task);
-        ops.push(Op::SwapSetting { key: storm_key(tenant), was: last, value: json!(task.id) });
-        ops.push(Op::Audit(Box::new(Audit {
-            at: now,
-            actor: "worker".into(),
-            verb: "storm.parked".into(),
-            tenant: Some(tenant.clone()),
-            object_id: None,
-            case: None,
-            detail: json!({"task": task.id}),
-        })));
-        ops.push(Op::PutTask(Box::new(task)));
-        ops
     }
 }

@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::rows::{Name, Statement, Value, json, micros};
+use super::rows::{json, micros};
+use super::statement::{Name, Statement, Value};
 use super::{Buried, BuriedState, Error, Queued, Waiting};
 use crate::domain::{BuriedId, Signal};
 

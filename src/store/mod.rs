@@ -22,6 +22,7 @@ mod lists;
 mod model;
 mod page;
 mod rows;
+mod statement;
 
 pub use lists::Lists;
 pub use model::{

@@ -10,7 +10,8 @@ use super::connect::Lent;
 use super::failure::{Failed, from_sql, is_lost};
 use super::flight::{self, Flight, Param, judged, together, tried};
 use super::sql;
-use crate::store::rows::{Name, Refusal, Rows, Statement, Value, Wants};
+use crate::store::rows::Rows;
+use crate::store::statement::{Name, Refusal, Statement, Value, Wants};
 use crate::store::{Batch, Epoch, Error, rows};
 
 const WHAT: &str = "a batch";

@@ -14,7 +14,7 @@ use crate::domain::TaskId;
 use crate::domain::reviewer::{Account, Proof, ReviewerId, Session};
 use crate::store::Error;
 use crate::store::reviewers::{Challenge, Credential, Invite, Reviewers};
-use crate::store::rows::Value;
+use crate::store::statement::Value;
 
 fn account(row: &Row, from: usize) -> Result<Account, Error> {
     const WHAT: &str = "reviewer";

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{schema, sql};
 use crate::config::Environment;
-use crate::store::rows::Name;
+use crate::store::statement::Name;
 
 /// Every statement, by its name.
 fn statements() -> Vec<(String, &'static str)> {

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Change;
 use crate::store::Error;
-use crate::store::rows::{Name, Refusal, Statement, Value, Wants, json, micros};
+use crate::store::rows::{json, micros};
+use crate::store::statement::{Name, Refusal, Statement, Value, Wants};
 
 /// Ceremonies that are over are kept this long, then removed when another begins.
 const KEEP_CHALLENGES: SignedDuration = SignedDuration::from_hours(24);

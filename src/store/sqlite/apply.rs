@@ -5,7 +5,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_ite
 use super::failure::failed_at;
 use super::sql;
 use crate::store::Error;
-use crate::store::rows::{Rows, Statement, Wants};
+use crate::store::rows::Rows;
+use crate::store::statement::{Statement, Wants};
 
 /// What the writer is asked to do.
 #[derive(Debug)]

@@ -40,6 +40,7 @@ use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, Identity, RunId, SignalId, TaskId, TenantName};
 use crate::store::rows::{self, plain};
+use crate::store::statement::Statement;
 use crate::store::{
     Acceptance, Audit, Batch, Buried, CaseRow, Claimed, Epoch, Error, Figures, Filter, Hint, Lane, Listed, Page,
     PersonRecord, Queued, Receipt, Recorded, RunRow, SignalRowBrief, Store, Token, Waiting,
@@ -121,7 +122,7 @@ impl Sqlite {
     }
 
     /// Buries rows that do not read back; a failure leaves them where they are, to be met again.
-    async fn bury(&self, bad: Vec<Vec<rows::Statement>>) {
+    async fn bury(&self, bad: Vec<Vec<Statement>>) {
         for statements in bad {
             if self.writer.is_some() {
                 let _ = self.write(Lane::Other, 0, Work::Batch(statements)).await;

@@ -124,7 +124,7 @@ mod tests {
     use super::super::apply::Work;
     use super::*;
     use crate::store::Lane;
-    use crate::store::rows::{Name, Statement, Wants};
+    use crate::store::statement::{Name, Statement, Wants};
 
     fn put(key: &str) -> Work {
         let values = vec![key.to_owned().into(), "1".to_owned().into()];

@@ -17,7 +17,8 @@ use crate::domain::run::Entry;
 use crate::domain::task::Task;
 use crate::domain::{BuriedId, CaseId, DeliveryId, RunId, SignalId, TaskId};
 use crate::store::page::{Window, and_one, cursor, limit, paged};
-use crate::store::rows::{Value as Text, micros};
+use crate::store::rows::micros;
+use crate::store::statement::Value as Text;
 use crate::store::{
     Audit, Buried, BuriedState, CaseRow, Error, Filter, Listed, Page, Recorded, RunRow, Settled, Token,
 };

@@ -14,7 +14,7 @@ use crate::domain::CaseId;
 use crate::domain::task::Task;
 use crate::store::lists::{TASKS, after_task};
 use crate::store::page::{Window, and_one, limit, paged};
-use crate::store::rows::Value as Text;
+use crate::store::statement::Value as Text;
 use crate::store::{Audit, Error, Listed, Lists, Page, RunRow};
 
 #[async_trait]

@@ -107,7 +107,7 @@ pub(in super::super) async fn first_of_content(
     content: &str,
     untimed_since: Option<Timestamp>,
 ) -> Result<Option<SignalRowBrief>, Error> {
-    let text = |text: &str| crate::store::rows::Value::from(text.to_owned());
+    let text = |text: &str| crate::store::statement::Value::from(text.to_owned());
     let (source, content) = (text(source), text(content));
     let (tenant, object_id) = (identity.tenant.as_str(), identity.object_id.to_string());
     let since = untimed_since.map_or(i64::MIN, micros);
