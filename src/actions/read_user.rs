@@ -10,7 +10,7 @@ use super::{Action, Call, Done, READ};
 
 static INFO: ActionInfo = ActionInfo {
     name: "read_user",
-    summary: "Reads whether the account is enabled, synced or a guest, and when its password last changed.",
+    summary: "Reads whether the account is enabled, synced, federated or a guest, when its password last changed, and (guards.privileged: task) whether it holds a directory role.",
     permissions: &["User.Read.All"],
     example: "do: read_user",
     ..READ
@@ -27,11 +27,16 @@ impl Action for ReadUser {
 
     async fn perform(&self, call: &Call<'_>) -> Result<Done, Fault> {
         let user = call.graph.user(call.identity.object_id, &call.terms()).await?;
+        let federated = match user.sign_in_domain().filter(|_| !user.is_guest()) {
+            Some(domain) => call.graph.was_federated(domain, &call.read_terms()).await,
+            None => None,
+        };
         let result = json!({
             "account_enabled": user.account_enabled,
             "user_type": user.user_type,
             "synced": user.synced,
             "guest": user.is_guest(),
+            "federated": federated,
             "upn": user.upn,
             "display_name": user.display_name,
             "sessions_valid_from": user.sessions_valid_from,

@@ -139,6 +139,8 @@ impl Plan {
     }
 }
 
+/// Reads the account.
+pub const READ_USER: &str = "read_user";
 /// The action every plan begins with and every hard step is followed by.
 pub const REVOKE: &str = "revoke_sessions";
 /// The action no path may reach without an accepted revoke after the latest activity.

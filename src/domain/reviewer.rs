@@ -175,6 +175,9 @@ pub struct Session {
     pub roles: Vec<Role>,
     #[serde(default)]
     pub groups: Vec<String>,
+    /// When it last said so; `None` where no provider was asked.
+    #[serde(default)]
+    pub told_at: Option<Timestamp>,
 }
 
 /// Why a session is over. Texts are shown as they are.
@@ -361,6 +364,7 @@ mod tests {
             aal2: true,
             roles: vec![Role::Approver],
             groups: vec!["on-call".into()],
+            told_at: None,
         }
     }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::domain::person::{Case, Person};
-use crate::domain::plan::{Phase, REVOKE, Step};
+use crate::domain::plan::{Phase, READ_USER, REVOKE, Step};
 use crate::domain::run::{Run, StepState};
 
 /// A sign-in so long after the activity still counts as it: logs and alerts round differently.
@@ -23,16 +23,12 @@ fn revokes<'a>(person: &'a Person, case: &Case) -> impl Iterator<Item = (&'a Ste
 
 /// What the newest read of this kind found.
 fn result<'a>(person: &'a Person, case: &Case, action: &str) -> Option<&'a Value> {
-    let of_run = |run: &'a Run| {
-        let mut steps = run.plan.steps.iter().filter(|step| step.action == action);
-        steps.find_map(|step| run.results.get(&step.id.0)).map(AsRef::as_ref)
-    };
-    runs(person, case).filter_map(of_run).last()
+    runs(person, case).filter_map(|run| run.found(action)).last()
 }
 
 /// The person's names, where the account was read.
 pub(super) fn user(person: &Person, case: &Case) -> Value {
-    let read = result(person, case, "read_user");
+    let read = result(person, case, READ_USER);
     read.map_or(Value::Null, |user| json!({ "display_name": user.get("display_name"), "upn": user.get("upn") }))
 }
 

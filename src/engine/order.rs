@@ -115,8 +115,8 @@ impl Inner {
         let now = self.now();
         // Where a password was set and reached nobody, the case asks for another one, not this reviewer (law 5). What
         // others denied, nobody lets go alone.
-        let requester =
-            (person.overrules(&asked.order) || (resets && !person.is_password_lost())).then(|| asked.by.person());
+        let requester = (person.overrules(&asked.order, &asked.by.id) || (resets && !person.is_password_lost()))
+            .then(|| asked.by.person());
         let task = person.ask_order(Request {
             task: TaskId::new(Self::mint()),
             run: RunId::new(Self::mint()),

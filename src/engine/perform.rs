@@ -16,13 +16,13 @@ use super::lane::{Back, Message};
 use super::lease::Era;
 use crate::actions::{Action, Call, SealedSink, Verification};
 use crate::domain::ledger::{Disposition, EffectKey, Fault};
-use crate::domain::person::{Answer, Deed, Person, READ_BACK, Settled};
-use crate::domain::plan::{Phase, RESET, Step, StepId};
+use crate::domain::person::{Answer, Deed, PRIVILEGED_RESET, Person, READ_BACK, Settled};
+use crate::domain::plan::{Phase, READ_USER, RESET, Step, StepId};
 use crate::domain::reviewer::{Account, Standing, deciding};
 use crate::domain::task::Task;
 use crate::domain::{Identity, RunId, TaskId};
 use crate::graph::retry::{Schedule, jitter};
-use crate::graph::{self, Graph, RiskyUser, Terms};
+use crate::graph::{self, DirectoryRole, Graph, RiskyUser, Terms};
 use crate::seal::{RecipientKey, Sealed};
 use crate::store;
 use crate::telemetry;
@@ -293,9 +293,11 @@ impl Job {
             }
             self.with_call(|action, call| action.perform(call)).await
         };
-        match graph::answered(tracing::Instrument::instrument(work, span)).await {
+        let read = graph::answered(tracing::Instrument::instrument(work, span));
+        let (answer, privileged) = tokio::join!(read, self.is_privileged());
+        match answer {
             (Ok(done), request_id) => self.back(Answer::Done {
-                result: done.result,
+                result: with_privilege(done.result, privileged),
                 request_id: done.request_id.or(request_id),
                 left_at: done.left_at.min(began),
             }),
@@ -342,9 +344,11 @@ impl Job {
                 lost.push(approver.clone());
                 continue;
             };
-            let session = self.inner.store.last_session(&account.id).await?;
+            // What a provider said last counts, in whichever session: a sign-in by passkey asks none.
+            let sessions = self.inner.store.sessions_of(&account.id).await?;
+            let session = sessions.iter().max_by_key(|session| session.told_at);
             let now = self.inner.now();
-            let as_is = deciding(&account, session.as_ref(), Standing::default(), (now, true), |_| None);
+            let as_is = deciding(&account, session, Standing::default(), (now, true), |_| None);
             if !task.entitles(&as_is, now) {
                 lost.push(approver.clone());
             }
@@ -357,19 +361,31 @@ impl Job {
         if !self.inner.privileged_by_hand || self.step.action != RESET {
             return Ok(());
         }
-        let roles = self.graph.roles_of(self.identity.object_id, &Terms::read(Duration::from_secs(10))).await?;
-        if roles.is_empty() {
+        if self.roles(Duration::from_secs(10)).await?.is_empty() {
             return Ok(());
         }
-        Err(Fault::refuse(
-            "OUST-R-PRIVILEGED",
-            "This person holds a directory role; guards.privileged says that their password is reset by hand. In the Entra admin centre, as Privileged Authentication Administrator: reset the password, revoke sessions, then report this done.",
-        ))
+        Err(Fault::refuse("OUST-R-PRIVILEGED", PRIVILEGED_RESET))
     }
 
-    /// The person's risk, where the run read it before (so that the permission is there).
+    async fn roles(&self, timeout: Duration) -> Result<Vec<DirectoryRole>, graph::Error> {
+        self.graph.roles_of(self.identity.object_id, &Terms::read(timeout)).await
+    }
+
+    /// Where the person's roles decide who resets the password, they are read with the account, so that nobody is asked to
+    /// approve what is then left to hands. What is not known here is asked again before the effect.
+    async fn is_privileged(&self) -> Option<bool> {
+        if !self.inner.privileged_by_hand || self.step.action != READ_USER {
+            return None;
+        }
+        self.roles(Duration::from_secs(5)).await.ok().map(|roles| !roles.is_empty())
+    }
+
+    /// The person's risk, for what people approved; without them only where the run read it before, so that nothing waits
+    /// for a read that may not be allowed.
     async fn risk_now(&self) -> Option<RiskyUser> {
-        self.results.get("read_risk")?;
+        if self.task.is_none() {
+            self.results.get("read_risk")?;
+        }
         self.graph.risky_user(self.identity.object_id, &Terms::read(Duration::from_secs(5))).await.ok()?
     }
 
@@ -385,4 +401,12 @@ impl Job {
             }
         }
     }
+}
+
+/// What was read of an account, with whether it holds a role where that is known.
+fn with_privilege(mut read: Value, privileged: Option<bool>) -> Value {
+    if let (Some(privileged), Some(read)) = (privileged, read.as_object_mut()) {
+        read.insert("privileged".into(), json!(privileged));
+    }
+    read
 }

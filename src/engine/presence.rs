@@ -27,7 +27,9 @@ impl Engine {
         let now = self.inner.now();
         let browser = Browser { at: now, session: session.to_owned() };
         let before = lock(&self.inner.presence).insert(task, browser.clone());
-        let is_back = before.is_none_or(|seen| now.duration_since(seen.at) > Task::BROWSER_PRESENT);
+        // Whoever waits for it may have found that its session had ended.
+        let is_back =
+            before.is_none_or(|seen| seen.session != session || now.duration_since(seen.at) > Task::BROWSER_PRESENT);
         if is_back || self.inner.tells_of_browsers() {
             let inner = Arc::clone(&self.inner);
             self.inner.tasks.spawn(async move { inner.saw(task, browser, is_back).await });

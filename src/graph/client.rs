@@ -21,6 +21,7 @@ use url::Url;
 use crate::domain::ledger::Disposition;
 
 use super::config::{Config, ConfigError, Hooks, is_loopback};
+use super::domains::Known;
 use super::error::Error;
 use super::retry::{Schedule, jitter};
 use super::terms::{Nature, Operation, Terms, Workload};
@@ -51,6 +52,7 @@ pub(super) struct Inner {
     audit_gate: Option<Gate>,
     brake: Brake,
     pub(super) hooks: Hooks,
+    pub(super) domains: Known,
     /// Graph's clock minus ours, in milliseconds.
     pub(super) skew: AtomicI64,
     read_lag: Duration,
@@ -110,6 +112,7 @@ impl Graph {
             audit_gate: gate(config.limits.audit_logs),
             brake: Brake::new(),
             hooks,
+            domains: Known::default(),
             skew: AtomicI64::new(0),
             read_lag: config.read_lag,
         };

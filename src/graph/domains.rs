@@ -1,5 +1,9 @@
 //! Whether a domain's people sign in somewhere else.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use serde::Deserialize;
 
 use super::client::{Graph, Request};
@@ -21,7 +25,47 @@ struct Domain {
     authentication_type: Option<String>,
 }
 
+/// What was read of domains lately, or may not be read: a tenant has few, and its people are many.
+#[derive(Default)]
+pub(super) struct Known(Mutex<HashMap<String, (Instant, Option<bool>)>>);
+
+/// A domain is read again after so long.
+const KEPT: Duration = Duration::from_mins(10);
+/// More than a tenant may have verified.
+const MOST: usize = 5_000;
+
+impl Known {
+    fn get(&self, domain: &str) -> Option<Option<bool>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(domain).filter(|(at, _)| at.elapsed() < KEPT).map(|(_, federated)| *federated)
+    }
+
+    fn put(&self, domain: String, federated: Option<bool>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(domain, (Instant::now(), federated));
+    }
+}
+
 impl Graph {
+    /// [`Graph::is_federated`] as it was within the last ten minutes; `None` also where it may not or could not be read.
+    pub async fn was_federated(&self, domain: &str, terms: &Terms) -> Option<bool> {
+        let domain = domain.to_ascii_lowercase();
+        if let Some(known) = self.inner.domains.get(&domain) {
+            return known;
+        }
+        let federated = match self.is_federated(&domain, terms).await {
+            Ok(federated) => federated,
+            Err(error) if error.status() == Some(403) => None,
+            // Who is busy is asked again with the next person.
+            Err(_) => return None,
+        };
+        self.inner.domains.put(domain, federated);
+        federated
+    }
+
     /// Whether people of this domain sign in at another identity provider. `None` when Graph does not know the domain
     /// or the text is no domain name.
     ///

@@ -45,7 +45,7 @@ impl CaseRow {
 /// Open tasks of the cases of a page, at most.
 pub(super) const TASKS: usize = 500;
 
-/// Where a page of tasks by urgency goes on after this one.
-pub(super) fn after_task(task: &Task) -> String {
-    format!("{:x}.{}", task.urgency(), task.id)
+/// Where a page of tasks by urgency goes on after this one, by what is stored with it.
+pub(super) fn after_task((urgency, task): &(i64, Task)) -> String {
+    format!("{urgency:x}.{}", task.id)
 }

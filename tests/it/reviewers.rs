@@ -97,6 +97,7 @@ fn session(account: &Account) -> Session {
         aal2: true,
         roles: vec![Role::Admin],
         groups: vec!["leads".into()],
+        told_at: None,
     }
 }
 
@@ -261,9 +262,8 @@ async fn a_session_is_found_until_it_or_its_reviewer_ends(store: Arc<dyn Reviewe
     commit(&store, vec![put("a"), put("b"), put("c")]).await.expect("written");
     let (found, of) = store.session("a").await.expect("a read").expect("there");
     assert_eq!((found, of), (session(&account), account.clone()));
-    let last = store.last_session(&account.id).await.expect("a read").expect("ended, and kept");
-    assert_eq!(last, session(&account));
-    assert_eq!(store.last_session(&"nobody".parse().expect("a name")).await.expect("a read"), None);
+    assert_eq!(store.sessions_of(&account.id).await.expect("a read"), vec![session(&account); 3]);
+    assert_eq!(store.sessions_of(&"nobody".parse().expect("a name")).await.expect("a read"), []);
     commit(&store, vec![Change::TouchSession { hash: "a".into(), at: at(60) }]).await.expect("touched");
     commit(&store, vec![Change::TouchSession { hash: "a".into(), at: at(30) }]).await.expect("a late one is no error");
     assert_eq!(store.session("a").await.expect("a read").map(|(one, _)| one.used_at), Some(at(60)));

@@ -738,6 +738,7 @@ async fn a_browser_that_was_there_comes_with_the_task(store: Arc<dyn Store>) {
         aal2: true,
         roles: Vec::new(),
         groups: Vec::new(),
+        told_at: None,
     };
     let put = |hash: &str| Change::PutSession { hash: hash.into(), session: Box::new(session.clone()) }.into();
     let ops = vec![

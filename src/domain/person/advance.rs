@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::ids::RunId;
 use super::super::ledger::{EffectKey, Fault};
-use super::super::plan::{Phase, Plan, REVOKE, Step, StepId};
+use super::super::plan::{Phase, Plan, READ_USER, REVOKE, Step, StepId};
 use super::super::run::{End, Event, Illegal, Mode, Run, StepState};
 use super::super::task;
 use super::ask::is_reset;
@@ -226,7 +226,7 @@ impl Person {
     }
 
     fn tell_of_guest(&mut self, run: RunId, around: &Around<'_>, out: &mut Output) {
-        let guest = self.run(run).and_then(|r| r.results.get("read_user")).and_then(|read| read.get("guest"));
+        let guest = self.run(run).and_then(|r| r.found(READ_USER)).and_then(|read| read.get("guest"));
         let is_guest = guest.and_then(Value::as_bool) == Some(true);
         if let (true, Some(case)) = (is_guest, &mut self.doc.case) {
             case.guest = true;
@@ -265,7 +265,7 @@ impl Person {
             }
             if let (true, Some(text)) = (is_reset(&step), self.manual_reset_text(run)) {
                 self.task_event(run, &step.id, around, out, |step, _| task::Event::Dropped { step });
-                self.ask_manual(run, &step.id, RESET_BY_HAND.into(), text, around, out)?;
+                self.ask_manual(run, &step.id, RESET_BY_HAND.into(), text.into(), around, out)?;
             } else if let Some(policy) = &step.approval {
                 match groups.last_mut().filter(|(name, _)| consecutive && name == policy) {
                     Some((_, steps)) => steps.push(step.id.clone()),
@@ -328,7 +328,8 @@ impl Person {
             Some(_) if state.is_settled() || matches!(state, StepState::Unknown { .. } | StepState::Waiting { .. }) => {
                 let since = EffectKey::of(run, &step.id, self.times_done(run, followed));
                 let revoked = self.run(run).and_then(|r| r.intent(&step.id)).map(|revoke| revoke.key);
-                let was_done = matches!(mine, StepState::Done { .. } | StepState::Failed { .. });
+                let was_done =
+                    matches!(mine, StepState::Done { .. } | StepState::Failed { .. } | StepState::ByHand { .. });
                 if was_done && revoked.is_some_and(|key| key != since) {
                     self.record(out, around.now, run, Event::Again { step: step.id.clone() })?;
                 }

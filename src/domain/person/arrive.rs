@@ -107,7 +107,7 @@ impl Person {
         let Some((earliest, _)) = same().min_by_key(|(_, waiting)| waiting.activity) else { return };
         let arrival = self.doc.pending.remove(earliest);
         let case = self.join_case(&arrival, around);
-        self.newer_evidence(around, out);
+        self.newer_evidence(true, around, out);
         out.outcomes.push((arrival.signal, Taken::Evidence { case }));
     }
 
@@ -164,7 +164,7 @@ impl Person {
         if let (Mode::Shadow, Some(run)) = (around.rules.mode, rehearsal) {
             for arrival in group {
                 let case = self.join_case(&arrival, around);
-                self.newer_evidence(around, out);
+                self.newer_evidence(true, around, out);
                 self.record(out, around.now, run, Event::Attached { signal: arrival.signal })?;
                 out.outcomes.push((arrival.signal, Taken::Covered { case: Some(case), run: Some(run) }));
             }
@@ -196,7 +196,7 @@ impl Person {
                 None => self.doc.last_case.as_ref().map(|last| last.id),
             };
             if self.doc.case.is_some() {
-                self.newer_evidence(around, out);
+                self.newer_evidence(false, around, out);
             }
             out.outcomes.push((signal, Taken::Covered { case, run: None }));
             return Ok(());
@@ -252,7 +252,7 @@ impl Person {
             case.playbooks.insert(plan.name.clone());
             case.takes_effect(around.rules.mode);
         }
-        self.newer_evidence(around, out);
+        self.newer_evidence(!satisfied, around, out);
         Ok(id)
     }
 
@@ -299,12 +299,15 @@ impl Person {
         case.id
     }
 
-    fn newer_evidence(&mut self, around: &Around<'_>, out: &mut Output) {
+    /// `acute`: of something that no revoke covers; the person is at risk anew. What is covered says nothing of now.
+    fn newer_evidence(&mut self, acute: bool, around: &Around<'_>, out: &mut Output) {
         let Some(case) = &mut self.doc.case else { return };
-        case.told_at = Some(around.now);
+        if acute {
+            case.told_at = Some(around.now);
+        }
         let risk = case.risk;
         for task in self.tasks.values_mut().filter(|task| task.state.is_undecided()) {
-            if task.apply(task::Event::NewerEvidence { risk }, around.now).is_ok() {
+            if task.apply(task::Event::NewerEvidence { risk, acute }, around.now).is_ok() {
                 out.tasks.insert(task.id);
             }
         }

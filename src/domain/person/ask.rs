@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::ids::{RunId, TaskId};
-use super::super::plan::{EffectClass, MANUAL, RESET, Step, StepId};
+use super::super::plan::{EffectClass, MANUAL, READ_USER, RESET, Step, StepId};
 use super::super::run::{Event, Illegal, Mode, StepState, Verdict};
 use super::super::task::{self, Kind, New, Playbook, Policy, Row, Snapshot, SnapshotItem, State, Target, Task};
 use super::{Around, Output, Person};
@@ -170,7 +170,7 @@ impl Person {
         });
         // What effects meet is part of what is decided; a job for a human is not about it.
         if !task.rows.is_empty() {
-            task.target = run.and_then(|id| self.run(id)?.results.get("read_user").and_then(|user| Target::read(user)));
+            task.target = run.and_then(|id| self.run(id)?.found(READ_USER).and_then(Target::read));
         }
         task.risk = self.doc.case.as_ref().map(|case| case.risk);
         let id = task.id;
@@ -206,9 +206,11 @@ impl Person {
     /// Lets clocks act on tasks (escalate, expire, lapse; never release), and carries answers into the runs.
     pub(super) fn read_answers(&mut self, around: &Around<'_>, out: &mut Output) -> Result<(), Illegal> {
         for task in self.tasks.values_mut() {
-            if task.next_due().is_some_and(|due| due <= around.now) && task.apply(task::Event::Tick, around.now).is_ok()
+            if task.next_due().is_some_and(|due| due <= around.now)
+                && let Ok(consequences) = task.apply(task::Event::Tick, around.now)
             {
                 out.tasks.insert(task.id);
+                out.drops_secret_of(task.id, &consequences);
                 let begun = task.run.is_some_and(|run| self.runs.iter().any(|other| other.id == run));
                 if let (true, false, Some(case)) = (is_unanswered_reset(task), begun, &mut self.doc.case) {
                     case.unchanged = true;
@@ -264,13 +266,17 @@ impl Person {
         }
     }
 
-    /// Guests, synced and federated people cannot be reset by a call: the exact instructions instead.
-    pub(super) fn manual_reset_text(&self, run: RunId) -> Option<String> {
-        let read = self.run(run)?.results.get("read_user")?;
-        if read.get("guest").and_then(Value::as_bool) == Some(true) {
-            return Some(GUEST_RESET.into());
-        }
-        (read.get("synced").and_then(Value::as_bool) == Some(true)).then(|| SYNCED_RESET.into())
+    /// Guests, synced and federated people cannot be reset by a call, role holders are not to be: the exact instructions instead.
+    pub(super) fn manual_reset_text(&self, run: RunId) -> Option<&'static str> {
+        let read = self.run(run)?.found(READ_USER)?;
+        let is = |what: &str| read.get(what).and_then(Value::as_bool) == Some(true);
+        let by_hand = [
+            ("guest", GUEST_RESET),
+            ("synced", SYNCED_RESET),
+            ("federated", FEDERATED_RESET),
+            ("privileged", PRIVILEGED_RESET),
+        ];
+        by_hand.into_iter().find(|(what, _)| is(what)).map(|(_, text)| text)
     }
 }
 
@@ -278,6 +284,10 @@ impl Person {
 pub const SYNCED_RESET: &str = "This person is mastered in Active Directory; Entra refuses a password from here. In Active Directory: 1. disable the account or keep it in sight; 2. reset the password twice, with \"user must change password at next logon\"; 3. wait for (or start) a sync; 4. report this done: oust revokes the sessions again.";
 /// Exact instructions for a guest.
 pub const GUEST_RESET: &str = "This person is a guest; the home tenant owns password and sessions. 1. Tell the home tenant's security team; 2. remove the guest's access here or block sign-in until they confirm; 3. report this done.";
+/// Exact instructions for a person of a federated domain (facts: graph §4.2).
+pub const FEDERATED_RESET: &str = "This person signs in at a federated identity provider; Entra refuses a password from here. At that provider: 1. reset the password; 2. end the sessions; 3. report this done: oust revokes the sessions here again.";
+/// Exact instructions for a role holder where `guards.privileged` is `task`.
+pub const PRIVILEGED_RESET: &str = "This person holds a directory role; guards.privileged says that their password is reset by hand. In the Entra admin centre, as Privileged Authentication Administrator: reset the password, revoke sessions, then report this done.";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -40,9 +40,9 @@ impl Person {
         self.ask_manual(run, &step.id, RESET_BY_HAND.into(), text, around, out)
     }
 
-    /// A reset that was sent without effect, and waits for somebody to do it by hand.
+    /// A reset that was tried without effect, and waits for somebody to do it by hand.
     pub(super) fn is_left_to_hand(&self, run: &Run, step: &Step) -> bool {
-        step.action == RESET && run.was_attempted(&step.id) && matches!(run.state(&step.id), StepState::Waiting { .. })
+        step.action == RESET && run.attempts(&step.id) > 0 && matches!(run.state(&step.id), StepState::Waiting { .. })
     }
 
     /// A reset ordered anew takes the place of those that were left to be done by hand.

@@ -95,7 +95,7 @@ pub struct Case {
     pub mode: Mode,
     pub signals: u32,
     pub latest_activity: Timestamp,
-    /// When the newest evidence that the person is at risk came.
+    /// When the newest evidence came that the person is at risk, which no revoke covered.
     #[serde(default)]
     pub told_at: Option<Timestamp>,
     /// Names of the playbooks that ran.

@@ -41,16 +41,22 @@ impl Person {
         }
     }
 
-    /// People said no to what it asks for, as a step of a run or as an order before it. What was said in a rehearsal
-    /// was practice.
-    pub fn overrules(&self, order: &Order) -> bool {
+    /// Others than this reviewer said no to what it asks for, as a step of a run or as an order before it. What was said
+    /// in a rehearsal was practice.
+    pub fn overrules(&self, order: &Order, asker: &str) -> bool {
         let Some(action) = self.action_of(order) else { return false };
-        let said_no =
-            |run: &Run| run.steps().any(|(step, _)| step.action == action && self.was_denied(run.id, &step.id));
-        let denied = |task: &Task| {
-            let no = matches!(task.state, State::Denied { .. } | State::Revoked { .. });
-            no && task.order().is_some_and(|other| self.action_of(other) == Some(action))
+        let others = |task: &Task| match &task.state {
+            State::Denied { by, .. } | State::Revoked { by, .. } => by.iter().any(|who| who != asker),
+            _ => false,
         };
+        let said_no = |run: &Run| {
+            run.steps().any(|(step, _)| {
+                let asked = self.task_of(run.id, &step.id).and_then(|task| self.tasks.get(&task));
+                step.action == action && self.was_denied(run.id, &step.id) && asked.is_none_or(others)
+            })
+        };
+        let denied =
+            |task: &Task| others(task) && task.order().is_some_and(|other| self.action_of(other) == Some(action));
         self.runs.iter().any(|run| run.mode == Mode::Enforce && said_no(run)) || self.tasks.values().any(denied)
     }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::ledger::Fault;
-use super::super::plan::Step;
+use super::super::plan::{READ_USER, Step};
 use super::super::task::{Event, Target, TargetClass, Task};
 use super::{Around, Case, Output, Person};
 
@@ -25,13 +25,13 @@ pub(super) fn known_until(case: Option<&Case>, task: &Task) -> Timestamp {
 impl Person {
     /// What kind of account it is, as the newest reading in this case says.
     pub(super) fn target_read(&self) -> Option<Target> {
-        self.runs.iter().rev().find_map(|run| Target::read(run.results.get("read_user")?))
+        self.runs.iter().rev().find_map(|run| Target::read(run.found(READ_USER)?))
     }
 
     /// A reading came back.
     pub(super) fn learn(&mut self, step: &Step, result: &Value, around: &Around<'_>, out: &mut Output) {
         match step.action.as_str() {
-            "read_user" => {
+            READ_USER => {
                 if let Some(fresh) = Target::read(result) {
                     self.tell_undecided(Some(&|was| was.read_again(&fresh)), None, around, out);
                 }
@@ -49,7 +49,7 @@ impl Person {
     /// What a refusal says of the account.
     pub(super) fn learn_from(&mut self, step: &Step, fault: &Fault, around: &Around<'_>, out: &mut Output) {
         let class = match (step.action.as_str(), fault.status, fault.code.as_str()) {
-            ("read_user", Some(404), _) => TargetClass::Deleted,
+            (READ_USER, Some(404), _) => TargetClass::Deleted,
             (_, _, "OUST-R-PRIVILEGED") => TargetClass::Privileged,
             _ => return,
         };

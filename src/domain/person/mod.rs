@@ -37,6 +37,7 @@ use super::task::{self, Policy, Task};
 
 pub use advance::READ_BACK;
 pub use arrive::{Arrival, PlanRef, Taken};
+pub use ask::PRIVILEGED_RESET;
 pub use doc::{Case, Doc, LastCase, ReadBack, Traces, Watch, Watermark};
 pub use fits::NotNow;
 pub use handover::{Change, Handover};
@@ -206,6 +207,13 @@ pub struct Output {
 }
 
 impl Output {
+    /// What became of a task may end its ciphertext.
+    fn drops_secret_of(&mut self, task: TaskId, consequences: &[task::Consequence]) {
+        if consequences.iter().any(|one| matches!(one, task::Consequence::DropSecret { .. })) {
+            self.drop_secrets.push(task);
+        }
+    }
+
     /// True when there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.journal.is_empty()

@@ -345,10 +345,7 @@ impl Person {
         for task in self.tasks.values_mut().filter(of_step) {
             if let Ok(consequences) = task.apply(event(step.0.clone(), task.fence), around.now) {
                 out.tasks.insert(task.id);
-                let drops = consequences.iter().any(|c| matches!(c, task::Consequence::DropSecret { .. }));
-                if drops {
-                    out.drop_secrets.push(task.id);
-                }
+                out.drops_secret_of(task.id, &consequences);
             }
         }
     }

@@ -113,6 +113,12 @@ impl Run {
         self.attempts.get(step).copied().unwrap_or(0)
     }
 
+    /// What this run's read of this kind found.
+    pub fn found(&self, action: &str) -> Option<&Value> {
+        let mut reads = self.plan.steps.iter().filter(|step| step.action == action);
+        reads.find_map(|step| self.results.get(&step.id.0)).map(AsRef::as_ref)
+    }
+
     /// Steps with their states, in plan order.
     pub fn steps(&self) -> impl Iterator<Item = (&Step, &StepState)> {
         self.plan.steps.iter().map(|step| (step, self.state(&step.id)))
@@ -231,7 +237,9 @@ impl Run {
             }
             Event::Again { step } => {
                 let follows = self.plan.step(step).is_some_and(|s| s.follows.is_some());
-                self.expect(step, &entry.event, |s| follows && matches!(s, S::Done { .. } | S::Failed { .. }))?;
+                self.expect(step, &entry.event, |s| {
+                    follows && matches!(s, S::Done { .. } | S::Failed { .. } | S::ByHand { .. })
+                })?;
                 Some((step.clone(), S::Todo))
             }
             Event::Intended { step, key, attempt, settle_by, before } => {
@@ -321,7 +329,9 @@ impl Run {
                 return false;
             }
             let stops = earlier.on_failure == OnFailure::Stop && earlier.phase >= Phase::Eradicate;
-            let failed = matches!(state, StepState::Failed { .. } | StepState::Refused { .. });
+            // What was tried in vain and left to a person has failed, until they report it done.
+            let left = matches!(state, StepState::Waiting { .. }) && self.attempts(&earlier.id) > 0;
+            let failed = left || matches!(state, StepState::Failed { .. } | StepState::Refused { .. });
             let held = matches!(
                 state,
                 StepState::Waiting { .. }

@@ -98,9 +98,9 @@ pub enum Event {
     Acknowledged { by: String, key: String },
     /// The secret is given up before its time (the browser is lost).
     RevealExpired,
-    /// Evidence came after the snapshot, and with it the case is at this risk. Whoever is at risk again is decided about
-    /// again.
-    NewerEvidence { risk: Risk },
+    /// Evidence came after the snapshot, and with it the case is at this risk. `acute`: no revoke covers it; whoever is at
+    /// risk again is decided about again.
+    NewerEvidence { risk: Risk, acute: bool },
     /// The store learnt what kind of account this is, or that the risk was closed.
     Learned { target: Option<Target>, risk_closed: Option<String> },
 }

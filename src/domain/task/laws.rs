@@ -100,7 +100,7 @@ fn event(task: &Task, played: &Move, now: Timestamp) -> Event {
         Move::Cancel => Event::Cancel { by: "operator".into(), reason: "duplicate".into() },
         Move::Done { who } => Event::Done { by: Box::new(reviewer_number(who, now)), note: None },
         Move::RevealExpired => Event::RevealExpired,
-        Move::Newer => Event::NewerEvidence { risk: Risk::High },
+        Move::Newer => Event::NewerEvidence { risk: Risk::High, acute: true },
         Move::Learn { guest, closed } => Event::Learned {
             target: Some(Target::default().with(TargetClass::Guest, guest)),
             risk_closed: closed.then(|| "dismissed".into()),

@@ -15,10 +15,12 @@ impl Task {
         if self.state.is_terminal() {
             return if matches!(event, Event::Tick) { Ok(Vec::new()) } else { Err(self.conflict()) };
         }
-        if let Event::NewerEvidence { risk } = event {
+        if let Event::NewerEvidence { risk, acute } = event {
             self.newer = self.newer.saturating_add(1);
             self.risk = Some(risk);
-            self.risk_closed = None;
+            if acute {
+                self.risk_closed = None;
+            }
             return Ok(Vec::new());
         }
         let mut next = self.clone();

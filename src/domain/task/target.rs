@@ -24,7 +24,7 @@ pub enum TargetClass {
 }
 
 impl TargetClass {
-    /// What one reading of the account tells; the other comes from elsewhere.
+    /// What every reading of the account tells; the other comes with it only where somebody wants to know.
     const READ: [Self; 4] = [Self::Synced, Self::Guest, Self::Disabled, Self::Deleted];
 
     /// The word people are shown.
@@ -50,10 +50,11 @@ impl Target {
         Self(classes.into_iter().collect())
     }
 
-    /// As a reading of the user says (`account_enabled`, `synced`, `guest`); `None` where it says nothing of it.
+    /// As a reading of the user says (`account_enabled`, `synced`, `guest`, `privileged`); `None` where it says nothing of it.
     pub fn read(user: &Value) -> Option<Self> {
         let flag = |name: &str| user.get(name).and_then(Value::as_bool);
         let told = [
+            (TargetClass::Privileged, flag("privileged")),
             (TargetClass::Synced, flag("synced")),
             (TargetClass::Guest, flag("guest")),
             (TargetClass::Disabled, flag("account_enabled").map(|enabled| !enabled)),

@@ -84,7 +84,8 @@ mod tests {
         task.policy.decide_within = Some(soon);
         assert!(of(Risk::High).urgency() < task.urgency(), "a clock orders what is equally grave only");
         let before = task.revision;
-        task.apply(super::super::Event::NewerEvidence { risk: Risk::High }, sample::at(0)).expect("always taken");
+        task.apply(super::super::Event::NewerEvidence { risk: Risk::High, acute: true }, sample::at(0))
+            .expect("always taken");
         assert!(task.urgency() < of(Risk::High).urgency());
         assert_eq!(task.revision, before, "noise holds off no decision");
         let held = Task { kind: Kind::Held, risk: Some(Risk::Low), ..sample::plain() };

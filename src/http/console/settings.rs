@@ -79,8 +79,13 @@ async fn reviewers(console: &Console, id: &RequestId) -> Result<Vec<ReviewerLine
     let mut lines = Vec::new();
     for account in console.store().reviewers().await.map_err(failed(id))?.into_iter().take(REVIEWERS) {
         let keys = console.store().credentials_of(&account.id).await.map_err(failed(id))?;
-        let signed_in =
-            console.store().last_session(&account.id).await.map_err(failed(id))?.map(|session| session.created_at);
+        let signed_in = console
+            .store()
+            .sessions_of(&account.id)
+            .await
+            .map_err(failed(id))?
+            .first()
+            .map(|session| session.created_at);
         let live = keys.iter().filter(|one| one.disabled_at.is_none()).count();
         let facts = ReviewerFacts {
             id: account.id.to_string(),

@@ -83,6 +83,7 @@ pub(super) async fn enrol_finish(
         aal2: true,
         roles: Vec::new(),
         groups: Vec::new(),
+        told_at: None,
     };
     let started = session::begin(&sign_in, session);
     ops.extend(started.ops);

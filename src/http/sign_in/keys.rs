@@ -112,6 +112,7 @@ pub(super) async fn sign_in_finish(
         aal2: true,
         roles: Vec::new(),
         groups: Vec::new(),
+        told_at: None,
     };
     drop(asserted);
     let started = session::begin(&sign_in, session);

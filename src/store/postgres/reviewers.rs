@@ -103,8 +103,8 @@ impl Reviewers for Postgres {
         one(&self.reads, "session", sql::SESSION, hash, |row| Ok((session(row)?, account(row, 2)?))).await
     }
 
-    async fn last_session(&self, reviewer: &ReviewerId) -> Result<Option<Session>, Error> {
-        one(&self.reads, "session", sql::LAST_SESSION, reviewer.as_str(), session).await
+    async fn sessions_of(&self, reviewer: &ReviewerId) -> Result<Vec<Session>, Error> {
+        collect(&rows(&self.reads, "session", sql::SESSIONS_OF, &[&reviewer.as_str()]).await?, session)
     }
 
     async fn challenge(&self, id: &str) -> Result<Option<Challenge>, Error> {

@@ -430,7 +430,7 @@ statements! {
         FROM credentials WHERE reviewer = $1 ORDER BY created_at, id";
     SESSION = "SELECT s.used_at, s.doc, r.id, r.disabled_at, r.doc FROM sessions s JOIN reviewers r ON r.id = s.reviewer \
         WHERE s.hash = $1 AND s.ended_at IS NULL AND r.disabled_at IS NULL";
-    LAST_SESSION = "SELECT used_at, doc FROM sessions WHERE reviewer = $1 ORDER BY created_at DESC, used_at DESC LIMIT 1";
+    SESSIONS_OF = "SELECT used_at, doc FROM sessions WHERE reviewer = $1 ORDER BY created_at DESC, used_at DESC LIMIT 50";
     CHALLENGE = "SELECT id, used_at, doc FROM challenges WHERE id = $1";
     PROOFS_OF = "SELECT challenge, doc FROM proofs WHERE task = $1 ORDER BY at, challenge";
 

@@ -202,8 +202,8 @@ pub trait Reviewers: Store {
     async fn credentials_of(&self, reviewer: &ReviewerId) -> Result<Vec<Credential>, Error>;
     /// A session that nobody ended, with its live account. Its limits are the caller's to check.
     async fn session(&self, hash: &str) -> Result<Option<(Session, Account)>, Error>;
-    /// The newest sign-in of a reviewer, ended or not, as far as sessions are kept: what a provider said of them last.
-    async fn last_session(&self, reviewer: &ReviewerId) -> Result<Option<Session>, Error>;
+    /// The newest 50 sign-ins of a reviewer, newest first, ended or not, as far as sessions are kept.
+    async fn sessions_of(&self, reviewer: &ReviewerId) -> Result<Vec<Session>, Error>;
     async fn challenge(&self, id: &str) -> Result<Option<Challenge>, Error>;
     /// Oldest first.
     async fn proofs_of(&self, task: TaskId) -> Result<Vec<Proof>, Error>;

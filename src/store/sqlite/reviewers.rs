@@ -122,9 +122,9 @@ impl Reviewers for Sqlite {
         .await
     }
 
-    async fn last_session(&self, reviewer: &ReviewerId) -> Result<Option<Session>, Error> {
+    async fn sessions_of(&self, reviewer: &ReviewerId) -> Result<Vec<Session>, Error> {
         let reviewer = reviewer.to_string();
-        self.look(move |conn| one(conn, "session", sql::LAST_SESSION, params![reviewer], session)).await
+        self.look(move |conn| all(conn, "session", sql::SESSIONS_OF, params![reviewer], session)).await
     }
 
     async fn challenge(&self, id: &str) -> Result<Option<Challenge>, Error> {

@@ -235,7 +235,7 @@ statements! {
         ORDER BY created_at LIMIT 100)";
     SESSION = "SELECT s.used_at, s.doc, r.id, r.disabled_at, r.doc FROM sessions s JOIN reviewers r ON r.id = s.reviewer \
         WHERE s.hash = ?1 AND s.ended_at IS NULL AND r.disabled_at IS NULL";
-    LAST_SESSION = "SELECT used_at, doc FROM sessions WHERE reviewer = ?1 ORDER BY created_at DESC, rowid DESC LIMIT 1";
+    SESSIONS_OF = "SELECT used_at, doc FROM sessions WHERE reviewer = ?1 ORDER BY created_at DESC, rowid DESC LIMIT 50";
     PUT_CHALLENGE = "INSERT INTO challenges (id, expires_at, doc) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     USE_CHALLENGE = "UPDATE challenges SET used_at = ?2 WHERE id = ?1 AND used_at IS NULL AND expires_at > ?2";
     PRUNE_CHALLENGES = "DELETE FROM challenges WHERE rowid IN (SELECT rowid FROM challenges WHERE expires_at < ?1 \

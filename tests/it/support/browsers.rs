@@ -21,6 +21,7 @@ pub async fn present(store: &dyn Store, engine: &Engine, task: TaskId) {
         aal2: true,
         roles: Vec::new(),
         groups: Vec::new(),
+        told_at: None,
     };
     let put = Change::PutSession { hash: hash.clone(), session: Box::new(session) };
     // The second time it is there already.

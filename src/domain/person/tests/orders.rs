@@ -223,20 +223,23 @@ fn an_ordered_reset_that_nobody_decides_or_begins_in_time_keeps_the_case_open() 
 fn what_people_denied_is_overruled_by_every_order_for_the_same() {
     let mut world = with_reset_denied();
     let again = Order::Again { run: world.person.runs[0].id, step: StepId("reset".into()) };
-    assert!(world.person.overrules(&again) && world.person.overrules(&Order::Reset));
+    assert!(world.person.overrules(&again, "omar") && world.person.overrules(&Order::Reset, "omar"));
     for other in [Order::ConfirmCompromised, Order::Revoke, Order::DismissRisk, Order::Close] {
-        assert!(!world.person.overrules(&other), "{other:?}");
+        assert!(!world.person.overrules(&other, "omar"), "{other:?}");
     }
     let order = world.ask(Order::ConfirmCompromised);
     assert!(world.deny(order));
-    assert!(world.person.overrules(&Order::ConfirmCompromised), "an order that was denied is not asked for past them");
+    assert!(
+        world.person.overrules(&Order::ConfirmCompromised, "omar"),
+        "an order that was denied is not asked for past them"
+    );
     let mut rehearsal = World::new(Mode::Shadow);
     rehearsal.arrive(1, 10);
     answered(&mut rehearsal);
     for task in rehearsal.open_tasks() {
         rehearsal.deny(task);
     }
-    assert!(!rehearsal.person.overrules(&Order::Reset), "a rehearsal is practice");
+    assert!(!rehearsal.person.overrules(&Order::Reset, "omar"), "a rehearsal is practice");
 }
 
 #[test]

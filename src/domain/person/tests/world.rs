@@ -13,6 +13,7 @@ use super::laws;
 use crate::domain::ids::SignalId;
 use crate::domain::ledger::{Disposition, Fault};
 use crate::domain::plan::{MANUAL, RESET, REVOKE, Step};
+use crate::domain::signal::{Kind, Risk};
 use crate::domain::task::{Order, Ordered, sample};
 
 /// `error` cannot be decided, `false` is false, everything else holds.

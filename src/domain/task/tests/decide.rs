@@ -247,7 +247,7 @@ fn a_closed_risk_takes_denials_only_until_there_is_newer_evidence() {
     let no = deny(&denied, "ada", 2, at(2));
     take(&mut denied, no, at(2));
     assert_eq!(denied.state.word(), "denied");
-    take(&mut task, Event::NewerEvidence { risk: Risk::High }, at(3));
+    take(&mut task, Event::NewerEvidence { risk: Risk::High, acute: true }, at(3));
     take(&mut task, yes, at(3));
     assert_eq!(task.state.word(), "approved");
 }
@@ -267,7 +267,7 @@ fn fifty_duplicates_while_pending_are_newer_items_and_hold_off_no_decision() {
     let mut task = plain();
     let event = approve(&task, "ada", 2, at(1));
     for _ in 0..50 {
-        assert_eq!(take(&mut task, Event::NewerEvidence { risk: Risk::High }, at(1)), []);
+        assert_eq!(take(&mut task, Event::NewerEvidence { risk: Risk::High, acute: true }, at(1)), []);
     }
     assert_eq!((task.newer, task.revision), (50, 0));
     take(&mut task, event, at(1));

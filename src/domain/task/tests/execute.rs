@@ -57,7 +57,7 @@ fn a_claim_freezes_the_clock() {
 #[test]
 fn newer_evidence_does_not_refuse_a_claim() {
     let mut task = approved(plain());
-    take(&mut task, Event::NewerEvidence { risk: Risk::High }, at(2));
+    take(&mut task, Event::NewerEvidence { risk: Risk::High, acute: true }, at(2));
     let event = claim(&task, CONFIRM, 1, at(2));
     take(&mut task, event, at(2));
     assert_eq!(task.state.word(), "claimed");
@@ -233,8 +233,12 @@ fn a_duplicate_after_execution_changes_nothing() {
     let mut task = claimed();
     take(&mut task, executed(CONFIRM, 5), at(3));
     let event = claim(&task, CONFIRM, 9, at(4));
-    for event in [event, executed(CONFIRM, 9), Event::NewerEvidence { risk: Risk::High }, deny(&task, "bob", 3, at(4))]
-    {
+    for event in [
+        event,
+        executed(CONFIRM, 9),
+        Event::NewerEvidence { risk: Risk::High, acute: true },
+        deny(&task, "bob", 3, at(4)),
+    ] {
         let refused = refuse(&mut task, event, at(4));
         assert_eq!(refused.to_string(), "already executed (ada, 1970-01-01T00:03:00Z)");
     }

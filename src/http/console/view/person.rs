@@ -17,7 +17,7 @@ pub struct PersonCard {
     /// `None` while nobody could be named.
     pub object_id: Option<String>,
     pub tenant: Option<String>,
-    /// Guest, synced, disabled: what changes what can be done.
+    /// Role holder, guest, synced, disabled: what changes what can be done.
     pub flags: Vec<Tag>,
 }
 
@@ -43,8 +43,10 @@ impl PersonCard {
 fn flags(user: Option<&Value>) -> Vec<Tag> {
     let is = |key: &str, wanted: bool| user.and_then(|user| user.get(key)).and_then(Value::as_bool) == Some(wanted);
     [
+        (is("privileged", true), "Holds a directory role", Tone::Warn),
         (is("guest", true), "Guest", Tone::Warn),
         (is("synced", true), "Synced from Active Directory", Tone::Warn),
+        (is("federated", true), "Signs in at another provider", Tone::Warn),
         (is("account_enabled", false), "Account disabled", Tone::Plain),
     ]
     .into_iter()

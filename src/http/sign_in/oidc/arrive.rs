@@ -113,6 +113,7 @@ pub(super) async fn welcome(
         aal2: standing.aal2,
         roles: standing.roles,
         groups: standing.groups,
+        told_at: Some(now),
     };
     let started = session::begin(sign_in, session);
     ops.extend(started.ops);
@@ -163,14 +164,14 @@ async fn follow(
         sign_in.commit(vec![Change::LeaveSession { hash, at: now }.into(), ended], id).await?;
         return Ok(false);
     }
-    if session.roles == standing.roles && session.groups == standing.groups {
-        return Ok(true);
-    }
+    let changed = session.roles != standing.roles || session.groups != standing.groups;
     session.roles.clone_from(&standing.roles);
     session.groups.clone_from(&standing.groups);
+    session.told_at = Some(now);
     let detail = json!({ "roles": session.roles, "groups": session.groups });
     let edit = Change::EditSession { hash, session: Box::new(session.clone()) };
-    sign_in.commit(vec![edit.into(), audit(now, &who, "session.changed", detail)], id).await?;
+    let told = changed.then(|| audit(now, &who, "session.changed", detail));
+    sign_in.commit([edit.into()].into_iter().chain(told).collect(), id).await?;
     Ok(true)
 }
 

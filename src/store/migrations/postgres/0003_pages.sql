@@ -2,8 +2,8 @@
 -- stands in the middle of the order, and is found by its case or playbook once a newer one wrote it.
 
 -- The order in which people should look at open tasks. Until its next change a task stands where its kind and age put it.
-ALTER TABLE tasks ADD COLUMN urgency BIGINT NOT NULL DEFAULT 288230376151711744;
-UPDATE tasks SET urgency = ((CASE kind WHEN 'release' THEN 2 WHEN 'held' THEN 2 WHEN 'manual' THEN 5 ELSE 4 END)::bigint << 56)
+ALTER TABLE tasks ADD COLUMN urgency BIGINT NOT NULL DEFAULT 1152921504606846976;
+UPDATE tasks SET urgency = ((CASE kind WHEN 'release' THEN 2 WHEN 'held' THEN 2 WHEN 'manual' THEN 5 ELSE 4 END)::bigint << 58)
     + created_at WHERE open;
 CREATE INDEX tasks_open_urgency ON tasks (urgency, id) WHERE open;
 

@@ -1,8 +1,8 @@
 -- What the console's lists are ordered and found by.
 
 -- The order in which people should look at open tasks. Until its next change a task stands where its kind and age put it.
-ALTER TABLE tasks ADD COLUMN urgency INTEGER NOT NULL DEFAULT 288230376151711744;
-UPDATE tasks SET urgency = ((CASE kind WHEN 'release' THEN 2 WHEN 'held' THEN 2 WHEN 'manual' THEN 5 ELSE 4 END) << 56)
+ALTER TABLE tasks ADD COLUMN urgency INTEGER NOT NULL DEFAULT 1152921504606846976;
+UPDATE tasks SET urgency = ((CASE kind WHEN 'release' THEN 2 WHEN 'held' THEN 2 WHEN 'manual' THEN 5 ELSE 4 END) << 58)
     + created_at WHERE open = 1;
 CREATE INDEX tasks_open_urgency ON tasks (urgency, id) WHERE open = 1;
 

@@ -1,2 +1,5 @@
 -- A browser counts only while the session lives that it was there with. The key is the session's `hash`.
 ALTER TABLE seen ADD COLUMN session TEXT NOT NULL DEFAULT '';
+
+-- What was sealed is of no use once its task ended; not all that ended took it along.
+DELETE FROM sealed WHERE task NOT IN (SELECT id FROM tasks WHERE open = 1);

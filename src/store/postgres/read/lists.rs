@@ -42,7 +42,9 @@ impl Lists for Postgres {
         let Window { before: beyond, before_id: id, limit } = Window::upwards(page)?;
         let params: &[Param<'_>] = &[&beyond, &id, &and_one(limit)];
         let found = rows(&self.reads, "task", sql::TASKS_BY_URGENCY, params).await?;
-        Ok(paged(collect(&found, task_row)?, limit, after_task))
+        let placed = collect(&found, |row| Ok((column(row, 0, "task")?, task_row(row)?)))?;
+        let Listed { items, next } = paged(placed, limit, after_task);
+        Ok(Listed { items: items.into_iter().map(|(_, task)| task).collect(), next })
     }
 
     async fn open_tasks_of_cases(&self, cases: &[CaseId]) -> Result<BTreeMap<CaseId, Vec<Task>>, Error> {

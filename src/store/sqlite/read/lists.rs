@@ -44,8 +44,11 @@ fn cases_mentioning(conn: &Connection, cases: &[CaseId], each: u32, text: &str) 
 
 fn tasks_by_urgency(conn: &Connection, page: &Page) -> Result<Listed<Task>, Error> {
     let Window { before: beyond, before_id: id, limit } = Window::upwards(page)?;
-    let rows = all(conn, "task", sql::TASKS_BY_URGENCY, params![beyond, id, and_one(limit)], task_row)?;
-    Ok(paged(rows, limit, after_task))
+    let rows = all(conn, "task", sql::TASKS_BY_URGENCY, params![beyond, id, and_one(limit)], |row| {
+        Ok((column(row, 0, "task")?, task_row(row)?))
+    })?;
+    let Listed { items, next } = paged(rows, limit, after_task);
+    Ok(Listed { items: items.into_iter().map(|(_, task)| task).collect(), next })
 }
 
 fn open_tasks_of_cases(conn: &Connection, cases: &[CaseId]) -> Result<BTreeMap<CaseId, Vec<Task>>, Error> {
