@@ -163,6 +163,10 @@ async fn a_risk_closed_since_refuses_approvals_takes_denials_and_newer_evidence_
     app.deliver(&app.detection(scene.ada, "anomalousToken", SignedDuration::from_mins(15))).await;
     app.idle().await;
     let task = super::task(app, &scene.task).await;
+    assert!(task.risk_closed.is_some() && task.newer == 1, "it happened before the revoke: it says nothing of now");
+    app.deliver(&app.detection(scene.ada, "anomalousToken", SignedDuration::ZERO)).await;
+    app.idle().await;
+    let task = super::task(app, &scene.task).await;
     assert_eq!(task.risk_closed, None, "at risk again");
     assert_eq!(begin(&mut rita, &task, "approve", &recipient).await.status, 200);
 }
@@ -212,6 +216,42 @@ async fn a_risk_dismissed_between_approval_and_claim_cancels_with_the_reason_and
     assert!(ended["reason"].as_str().is_some_and(|why| why.contains("dismissed meanwhile")), "{ended}");
     assert_eq!(app.count("resetPassword", ada).received, 0);
     assert_eq!(app.cases().await[0].state, "closed", "whoever dismissed the risk decided that nothing is left to do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_that_a_revoke_covers_opens_no_dismissed_risk_again() {
+    let (app, ada) = at_risk().await;
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let asked = the(&app, Kind::Approval).await;
+    push(&app, SignedDuration::from_secs(2));
+    dismiss(&app, ada).await;
+    push(&app, SignedDuration::from_secs(2));
+    app.deliver(&app.detection(ada, "anomalousToken", SignedDuration::from_mins(40))).await;
+    app.idle().await;
+    assert_eq!((super::task(&app, &asked).await.newer, app.count("revokeSignInSessions", ada).applied), (1, 1));
+    vote(&app, &asked, Verdict::Approve, true).await.expect("a vote");
+    eventually(&app, "the cancellation", async || super::task(&app, &asked).await.state.is_terminal()).await;
+    assert_eq!(super::task(&app, &asked).await.state.word(), "cancelled");
+    assert_eq!(app.count("resetPassword", ada).received, 0);
+    assert!(app.picture().await.contains("task.cancelled"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_that_never_read_the_risk_still_stops_for_a_dismissal() {
+    let reads = vec![playbook("plain", "  signals: [anomalous_token]\n", RESET)];
+    let app = app_with(Setup { playbooks: reads, ..Setup::default() }).await;
+    let ada = app.twin.special(Special::Ada);
+    app.twin.add_detection(&oust::twin::NewDetection { user: ada, ..Default::default() }).expect("a detection");
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let asked = the(&app, Kind::Approval).await;
+    push(&app, SignedDuration::from_secs(2));
+    dismiss(&app, ada).await;
+    vote(&app, &asked, Verdict::Approve, true).await.expect("a vote");
+    eventually(&app, "the cancellation", async || super::task(&app, &asked).await.state.is_terminal()).await;
+    assert_eq!(super::task(&app, &asked).await.state.word(), "cancelled");
+    assert_eq!(app.count("resetPassword", ada).received, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -130,12 +130,15 @@ async fn dropping_wants_a_reason_and_what_cannot_be_read_stays_buried() {
 async fn an_approved_reset_that_a_person_has_to_do_says_why_and_leads_there() {
     let scene = scene().await;
     let root = scene.app.twin.special(Special::Admin);
+    // Their role could not be read when they were read.
+    scene.app.twin.fault(oust::twin::Plan::on("/transitiveMemberOf/", oust::twin::Fault::status(403)));
     scene.app.alert(root, "anomalousToken").await;
     scene.app.idle().await;
     let about_root = |task: &&oust::domain::task::Task| {
         task.identity.as_ref().is_some_and(|identity| identity.object_id == ObjectId::new(root))
     };
     let approval = scene.app.open_tasks().await.iter().find(about_root).expect("a reset waits").id;
+    scene.app.twin.clear_faults();
     scene.app.vote(approval, Verdict::Approve).await.expect("a vote");
     scene.app.idle().await;
     let by_hand = scene.app.open_tasks().await.iter().find(about_root).expect("work by hand").id;

@@ -1,13 +1,13 @@
 //! Between the question and the deed: expiry, lapse, denial, absence, a closed risk, a stale page.
 
 use jiff::SignedDuration;
-use oust::domain::task::{Ballot, Event, Kind, Refused, Task, Verdict};
+use oust::domain::task::{Ballot, Escalation, Event, Kind, Policy, Refused, Reviewer, Task, Verdict};
 use oust::engine::DecideError;
 use oust::twin::{Fault, Plan, Special};
 use uuid::Uuid;
 
 use super::{RESET, app, app_with, eventually, open, playbook, push, the, vote};
-use crate::support::{App, Setup, reviewer};
+use crate::support::{App, Setup, policy, reviewer};
 
 /// A contained person whose reset waits for a decision, nothing else beside it.
 async fn waiting() -> (App, Uuid, Task) {
@@ -27,6 +27,7 @@ async fn an_expiry_executes_nothing_and_leaves_the_case_open() {
     push(&app, SignedDuration::from_hours(4));
     app.idle().await;
     assert_eq!(super::task(&app, &asked).await.state.word(), "expired");
+    assert!(app.picture().await.contains("task.expired"), "what clocks do is in the trail");
     let case = &app.cases().await[0];
     assert_eq!((case.state.as_str(), case.closed_at), ("password_unchanged", None));
     assert_eq!(app.count("resetPassword", ada).received, 0);
@@ -35,6 +36,38 @@ async fn an_expiry_executes_nothing_and_leaves_the_case_open() {
     app.idle().await;
     assert_eq!(app.count("resetPassword", ada).received, 0);
     assert_eq!(app.count("revokeSignInSessions", ada).applied, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_task_is_escalated_to_may_decide_it_from_then_on() {
+    let escalate = Escalation { after: SignedDuration::from_mins(10), to: vec!["group:leads".into()] };
+    let rest = vec![playbook("plain", "  signals: [anomalous_token]\n", RESET)];
+    let slow = Policy { escalate: Some(escalate), ..policy() };
+    let app = app_with(Setup { playbooks: rest, policy: slow, ..Setup::default() }).await;
+    let ada = app.twin.special(Special::Ada);
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let asked = the(&app, Kind::Approval).await;
+    let lead = async || {
+        let shown = super::task(&app, &asked).await;
+        let by = Reviewer { groups: vec!["leads".into()], ..reviewer("lea", app.clock.now()) };
+        let ballot = Ballot {
+            by,
+            verdict: Verdict::Deny,
+            reason: Some("a test by the team".into()),
+            digest: shown.digest(),
+            recipient_key: None,
+        };
+        app.engine.decide(asked.id, "reviewer:lea", Event::Vote(Box::new(ballot))).await
+    };
+    let early = lead().await;
+    assert!(matches!(early, Err(DecideError::Refused(Refused::Forbidden { .. }))), "{early:?}");
+    push(&app, SignedDuration::from_mins(10));
+    app.idle().await;
+    assert_eq!(super::task(&app, &asked).await.state.word(), "escalated");
+    assert!(app.picture().await.contains("task.escalated"), "what clocks do is in the trail");
+    lead().await.expect("entitled now");
+    assert_eq!(super::task(&app, &asked).await.state.word(), "denied");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +80,7 @@ async fn an_approval_that_lapses_executes_nothing() {
     app.seen(asked.id).await;
     app.idle().await;
     assert_eq!(super::task(&app, &asked).await.state.word(), "lapsed");
+    assert!(app.picture().await.contains("task.lapsed"), "what clocks do is in the trail");
     assert_eq!(app.count("resetPassword", ada).received, 0);
     assert_eq!(app.cases().await[0].state, "password_unchanged");
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use oust::domain::reviewer::Linked;
+use oust::domain::reviewer::{How, Linked, Session};
 use oust::domain::task::{
     Ballot, Class, Event, Kind, New, Policy, Progress, Refused, Role, Row, Snapshot, State, Task, Verdict,
 };
 use oust::domain::{Identity, ObjectId, TaskId};
 use oust::engine::DecideError;
+use oust::store::reviewers::Change;
 use oust::store::{Batch, Lane, Op, Page};
 use oust::twin::{self, Fault, Plan, Special};
 use serde_json::json;
@@ -244,6 +245,64 @@ async fn where_the_policy_wants_it_fresh_an_approval_falls_with_the_role_of_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_groups_the_provider_knows_is_as_entitled_as_it_said_last_in_any_session() {
+    let fresh = Policy { fresh_at_claim: true, ..policy() };
+    // Told on call; signed in by passkey since, or told otherwise in the older session.
+    for (later, executed) in [(None, true), (Some(Vec::new()), false)] {
+        let scene = scene_on(Setup { policy: fresh.clone(), ..Setup::default() }, |_| {}).await;
+        let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;
+        assert_eq!(scene.decide(&mut rita, &mut key, Verdict::Approve).await.status, 200);
+        let id = "rita".parse().expect("a name");
+        let mut account = scene.house.store.reviewer(&id).await.expect("a read").expect("there");
+        account.groups.clear();
+        let now = scene.app.clock.now();
+        let of = |seconds: i64, groups: Vec<String>, told: bool| {
+            let created_at = now + SignedDuration::from_secs(seconds);
+            Session {
+                reviewer: account.id.clone(),
+                created_at,
+                used_at: created_at,
+                proved_at: created_at,
+                how: How::Passkey { credential: "c".into() },
+                aal2: true,
+                roles: Vec::new(),
+                groups,
+                told_at: told.then_some(created_at),
+            }
+        };
+        let (mut told, newer) = (of(60, vec!["on-call".into()], true), of(120, Vec::new(), false));
+        if let Some(groups) = later {
+            told = Session { groups, told_at: Some(now + SignedDuration::from_secs(180)), ..told };
+        }
+        let put = |hash: &str, session: &Session| Change::PutSession {
+            hash: hash.into(),
+            session: Box::new(session.clone()),
+        };
+        let edit = Change::EditReviewer(Box::new(account.clone()));
+        scene.house.commit(vec![edit.into(), put("told", &told).into(), put("newer", &newer).into()]).await;
+        scene.app.seen(scene.task.id).await;
+        let state = if executed { "sealed" } else { "cancelled" };
+        eventually(&scene.app, state, async || super::task(&scene.app, &scene.task).await.state.word() == state).await;
+        assert_eq!(scene.app.count("resetPassword", scene.ada).applied, u64::from(executed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_is_back_with_another_session_is_heard_at_once_by_a_worker_elsewhere() {
+    let setup = Setup { place: Some(Place::new().await), ..Setup::default() };
+    let scene = scene_on(setup, |_| {}).await;
+    let console = scene.app.console_engine().await;
+    let (mut rita, mut key) = scene.house.signed_in("rita", Role::Approver).await;
+    assert_eq!(scene.decide(&mut rita, &mut key, Verdict::Approve).await.status, 200);
+    // It was there with a session that ended since: nobody could open what is sealed to it.
+    console.seen(scene.task.id, "ended");
+    scene.app.idle().await;
+    assert_eq!((scene.state().await.as_str(), scene.app.count("resetPassword", scene.ada).received), ("approved", 0));
+    crate::support::browsers::present(&*scene.app.store, &console, scene.task.id).await;
+    eventually(&scene.app, "the reset", async || scene.app.count("resetPassword", scene.ada).applied == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fifty_alerts_while_a_task_waits_are_one_task_with_fifty_newer_items() {
     let scene = scene().await;
     let (app, ada) = (&scene.app, scene.ada);
@@ -254,6 +313,7 @@ async fn fifty_alerts_while_a_task_waits_are_one_task_with_fifty_newer_items() {
     let task = the(app, Kind::Approval).await;
     assert_eq!((task.id, task.newer, task.revision), (scene.task.id, 50, scene.task.revision));
     assert_eq!(task.digest(), scene.task.digest(), "what was shown is what is decided");
+    assert!(app.picture().await.contains("task.evidence"), "that there was newer evidence is in the trail");
     let case = app.cases().await.remove(0);
     assert_eq!(app.store.signals_of(case.id).await.expect("a read").len(), 51);
     assert_eq!(app.count("revokeSignInSessions", ada).applied, 1);

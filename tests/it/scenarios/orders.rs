@@ -254,9 +254,12 @@ async fn a_password_that_nobody_passed_on_keeps_the_case_open_and_is_asked_for_a
     let first = the(&app, Kind::Approval).await;
     approve(&app, &first, "rita").await;
     assert_eq!(super::task(&app, &first).await.state.word(), "sealed");
+    assert!(app.store.sealed(first.id).await.expect("a read").is_some());
     push(&app, SignedDuration::from_hours(25));
     app.idle().await;
     assert_eq!(super::task(&app, &first).await.state.word(), "reveal_expired");
+    assert_eq!(app.store.sealed(first.id).await.expect("a read"), None, "what was sealed is gone");
+    assert!(app.picture().await.contains("task.reveal_expired"));
     assert_eq!(app.cases().await[0].state, "password_lost");
     assert_eq!(app.cases().await[0].closed_at, None);
     let again = ask(&app, ada, "rita", Order::Reset).await.expect("it makes sense");
@@ -605,6 +608,24 @@ async fn a_persons_new_alert_is_contained_while_an_order_waits_behind_a_pause_of
     revoked(&app, ada, 2).await;
     app.idle().await;
     assert_eq!(super::task(&app, &task).await.state.word(), "pending", "containment waits for no order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_is_gone_fifteen_minutes_after_it_was_first_fetched() {
+    let (app, _) = contained(RESET).await;
+    let task = the(&app, Kind::Approval).await;
+    approve(&app, &task, "rita").await;
+    let fetched = || Event::Fetched { by: "rita".into(), key: app.recipient.clone() };
+    app.engine.decide(task.id, "reviewer:rita", fetched()).await.expect("the recipient");
+    push(&app, SignedDuration::from_mins(14));
+    app.idle().await;
+    assert!(app.store.sealed(task.id).await.expect("a read").is_some(), "for fifteen minutes");
+    push(&app, SignedDuration::from_mins(1));
+    app.idle().await;
+    assert_eq!(super::task(&app, &task).await.state.word(), "reveal_expired");
+    assert_eq!(app.store.sealed(task.id).await.expect("a read"), None, "then nobody can open it, with whatever key");
+    let late = app.engine.decide(task.id, "reviewer:rita", fetched()).await;
+    assert!(matches!(late, Err(DecideError::Refused(_))), "{late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use oust::domain::task::{Kind, Verdict};
 use oust::twin::{Fault, Plan, Special};
 
 use super::{app, app_with, open, playbook, the, vote};
-use crate::support::Setup;
+use crate::support::{App, Setup};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_is_revoked_but_the_home_tenant_has_to_be_told() {
@@ -59,8 +59,46 @@ async fn a_manual_reset_that_is_denied_is_not_followed_by_a_revoke() {
 async fn an_admin_is_reset_by_hand_and_then_revoked_again() {
     let app = app().await;
     let root = app.twin.special(Special::Admin);
+    is_reset_by_hand(&app, root, "directory role").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_federated_person_is_reset_by_hand_and_then_revoked_again() {
+    let app = app().await;
+    let fay = app.twin.special(Special::Federated);
+    is_reset_by_hand(&app, fay, "federated identity provider").await;
+    app.alert(app.twin.special(Special::Ada), "anomalousToken").await;
+    app.idle().await;
+    let asked: Vec<_> = open(&app, Kind::Approval).await.into_iter().flat_map(|task| task.rows).collect();
+    assert!(asked.iter().any(|row| row.action == "reset_password"), "a managed domain is another one: {asked:?}");
+}
+
+/// Nobody is asked to approve a reset that a person has to do.
+async fn is_reset_by_hand(app: &App, user: uuid::Uuid, says: &str) {
+    app.alert(user, "anomalousToken").await;
+    app.idle().await;
+    let manual = open(app, Kind::Manual).await;
+    let reset = manual.iter().find(|task| task.title == "Reset the password by hand").expect("a manual reset");
+    assert!(reset.instructions.as_deref().is_some_and(|text| text.contains(says)), "{reset:?}");
+    let asked = open(app, Kind::Approval).await;
+    assert!(asked.iter().flat_map(|task| &task.rows).all(|row| row.action != "reset_password"), "{asked:?}");
+    assert_eq!(app.count("revokeSignInSessions", user).applied, 1);
+    app.do_by_hand().await;
+    app.approve_all().await;
+    app.idle().await;
+    assert_eq!(app.count("resetPassword", user).received, 0);
+    assert_eq!(app.count("revokeSignInSessions", user).applied, 2, "after every reset comes another revoke");
+    assert_eq!(app.cases().await[0].state, "closed", "{}", app.picture().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_could_not_be_read_with_the_account_is_found_before_the_reset() {
+    let app = app().await;
+    let root = app.twin.special(Special::Admin);
+    app.twin.fault(Plan::on("/transitiveMemberOf/", Fault::status(403)));
     app.alert(root, "anomalousToken").await;
     app.idle().await;
+    app.twin.clear_faults();
     let approval = the(&app, Kind::Approval).await;
     vote(&app, &approval, Verdict::Approve, true).await.expect("a vote");
     app.idle().await;
@@ -73,6 +111,27 @@ async fn an_admin_is_reset_by_hand_and_then_revoked_again() {
     app.idle().await;
     assert_eq!(app.count("revokeSignInSessions", root).applied, 2, "after every reset comes another revoke");
     assert_eq!(app.cases().await[0].state, "closed", "{}", app.picture().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_reset_lets_nobody_in_again_before_somebody_did_it_by_hand() {
+    let text = "name: locks\nversion: 1\ndescription: A test.\non:\n  signals: [anomalous_token]\ncontain:\n  - do: revoke_sessions\n  - do: disable_account\nrecover:\n  - do: reset_password\n    approval: on_call\n  - do: enable_account\n    approval: on_call\n";
+    let app = app_with(Setup { playbooks: vec![("locks.yaml".to_owned(), text.to_owned())], ..Setup::default() }).await;
+    let ada = app.twin.special(Special::Ada);
+    app.alert(ada, "anomalousToken").await;
+    app.idle().await;
+    let enabled = || app.twin.user(ada).map(|user| user.enabled);
+    assert_eq!(enabled(), Some(false), "{}", app.picture().await);
+    app.twin.fault(Plan::on("/users/", Fault::status(403)).method("PATCH").times(1));
+    let approval = the(&app, Kind::Approval).await;
+    vote(&app, &approval, Verdict::Approve, true).await.expect("a vote");
+    app.idle().await;
+    let count = app.count("resetPassword", ada);
+    assert_eq!((count.received, count.applied), (1, 0));
+    assert_eq!(enabled(), Some(false), "with the old password they stay out: {}", app.picture().await);
+    app.do_by_hand().await;
+    app.idle().await;
+    assert_eq!(enabled(), Some(true), "{}", app.picture().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

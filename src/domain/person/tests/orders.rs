@@ -233,6 +233,7 @@ fn what_people_denied_is_overruled_by_every_order_for_the_same() {
         world.person.overrules(&Order::ConfirmCompromised, "omar"),
         "an order that was denied is not asked for past them"
     );
+    assert!(!world.person.overrules(&Order::ConfirmCompromised, "ben"), "ben may change his own mind");
     let mut rehearsal = World::new(Mode::Shadow);
     rehearsal.arrive(1, 10);
     answered(&mut rehearsal);
@@ -275,4 +276,50 @@ fn a_reset_ordered_once_more_takes_the_place_of_one_that_was_left_to_be_done_by_
     world.calm();
     laws::at_rest(&world);
     assert_eq!((world.sent("reset"), world.sent("revoke_after_reset"), world.closed_cases), (2, 2, 1));
+}
+
+#[test]
+fn a_reset_that_failed_before_it_was_sent_can_be_ordered_once_more() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    let reset = world.open_tasks()[0];
+    assert!(world.approve(reset));
+    // The person cannot be read: it comes to no intent.
+    world.answer(0, How::Refuse);
+    assert_eq!((world.state(0, "reset"), world.sent("reset")), ("waiting", 0));
+    let by_hand = world.open_tasks()[0];
+    let order = world.ask(Order::Reset);
+    assert!(world.approve(order));
+    assert_eq!((world.state(0, "reset"), world.person.tasks[&by_hand].state.word()), ("joined", "cancelled"));
+    answered(&mut world);
+    world.calm();
+    laws::at_rest(&world);
+    assert_eq!((world.sent("reset"), world.sent("revoke_after_reset"), world.closed_cases), (1, 1, 1));
+}
+
+#[test]
+fn a_reset_by_hand_is_revoked_after_though_the_revoke_before_was_settled_by_hand() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    let reset = world.open_tasks()[0];
+    assert!(world.approve(reset));
+    world.answer(0, How::Done);
+    for _ in ["the reset", "the revoke after it"] {
+        let at = world.calls.iter().position(|deed| matches!(deed, Deed::Effect { .. })).expect("a call");
+        world.answer(at, How::Refuse);
+    }
+    assert_eq!((world.state(0, "reset"), world.state(0, "revoke_after_reset")), ("waiting", "retrying"));
+    let (run, step) = (world.person.runs[0].id, StepId("revoke_after_reset".into()));
+    let settle = world.ask(Order::Settle { run, step, applied: true });
+    assert!(world.approve(settle));
+    let told =
+        |task: &&Task| task.kind == crate::domain::task::Kind::Manual && task.title == "Reset the password by hand";
+    let by_hand = world.person.tasks.values().find(told).expect("a job by hand").id;
+    let before = world.sent("revoke_after_reset");
+    assert!(world.do_by_hand(by_hand));
+    assert_eq!(world.sent("revoke_after_reset"), before + 1, "{:#?}", laws::picture(&world));
+    answered(&mut world);
+    assert_eq!(world.state(0, "revoke_after_reset"), "done");
 }

@@ -492,7 +492,10 @@ impl World {
     pub fn ask(&mut self, order: Order) -> TaskId {
         self.person.may_be_ordered(&order, self.rules.mode).expect("it makes sense");
         // Whoever ends something by hand answers for what is left undone.
-        self.excused |= matches!(order, Order::Skip { .. } | Order::Cancel { .. } | Order::Close);
+        self.excused |= matches!(
+            order,
+            Order::Skip { .. } | Order::Cancel { .. } | Order::Close | Order::Settle { applied: true, .. }
+        );
         let mint = || {
             self.minted.set(self.minted.get() + 1);
             Uuid::from_u128(self.minted.get())
