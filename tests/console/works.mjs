@@ -46,7 +46,9 @@ async function seal(point, aad, clear) {
 }
 
 // ── the server's part ──
-const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0, events: 200, session: 200, asked: 0, count: 3, orders: 0, hold: null, closed: false };
+const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0, events: 200, session: 200, asked: 0, count: 3, orders: 0, hold: null, closed: false, stale: false };
+/** A sign of life. */
+const alive = (more) => world.streams.forEach((s) => s.write(`event: alive\ndata: ${JSON.stringify({ store: true, every: 15, ...more })}\n\n`));
 const tell = (...topics) => world.streams.forEach((s) => s.write(`event: changed\ndata: ${JSON.stringify({ topics })}\n\n`));
 async function body(request) {
   const parts = [];
@@ -61,7 +63,7 @@ async function page(name) {
 }
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 const server = createServer(async (request, response) => {
-  const { pathname } = new URL(request.url, 'http://localhost');
+  const { pathname, search } = new URL(request.url, 'http://localhost');
   const json = (status, value) => response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value));
   const asset = pathname.match(/^\/console\/assets\/[0-9a-f]+\/([a-z]+\.(css|js|svg))$/);
   if (asset) {
@@ -69,13 +71,18 @@ const server = createServer(async (request, response) => {
     const file = await readFile(path.join(assets, asset[1])).catch(() => null);
     return file ? response.writeHead(200, { 'Content-Type': type }).end(file) : response.writeHead(404).end();
   }
-  if (pathname === '/console/session') return json(world.session, { csrf: 'csrf-token' });
+  if (pathname === '/console/session') {
+    // Asked why something was refused: by then the browser has what a proof renewed.
+    if (world.stale && search.includes('fragment=')) world.stale = false;
+    return json(world.session, { csrf: 'csrf-token' });
+  }
+  if (world.stale && search.includes('fragment=')) return json(401, { title: 'Sign in' });
   if (pathname === '/console/sign-in') return response.writeHead(200, { 'Content-Type': 'text/html' }).end('<h1>Sign in</h1>');
   if (pathname === '/console/events') {
     world.asked += 1;
     if (world.events !== 200) return json(world.events, { title: 'No' });
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-    response.write(': here\n\n');
+    response.write('event: alive\ndata: {"every":15,"store":true}\n\n');
     world.streams.add(response);
     return request.on('close', () => world.streams.delete(response));
   }
@@ -191,11 +198,52 @@ assert.equal(world.streams.size, 1);
 await Promise.all(more.map((one) => one.close()));
 step('hidden tabs hold no stream and ask for nothing; one that is seen again shows what it missed');
 
+world.stale = true;
+world.extra = ' (with the new session)';
+tell('*');
+await tab.getByText('(with the new session)').waitFor();
+assert.ok(tab.url().endsWith('/task'), tab.url());
+step('what a proof overtook is asked for again, and nobody is signed out');
+
+const second = await context.newPage();
+await second.goto(`${base}/task`);
+await Promise.all([show(tab, false), live(second)]);
+await until('the other tab holds the stream', () => world.streams.size === 1);
+await show(tab, true);
+await live(tab);
+alive({ store: false });
+const old = (one) => one.locator('#wire[data-state=away]').filter({ hasText: 'The store is away: this page may be old' }).waitFor();
+await Promise.all([old(tab), old(second)]);
+const third = await context.newPage();
+await third.goto(`${base}/task`);
+await old(third);
+await third.close();
+alive({ store: true });
+await Promise.all([live(tab), live(second)]);
+step('every tab says that the store is away, and when it is back');
+
+await show(second, false);
+assert.equal(await second.locator('#wire').textContent(), 'Connecting');
+await second.close();
+await until('the tab that is seen to hold the stream', () => world.streams.size === 1);
+await live(tab);
+const heard = world.asked;
+alive({ every: 0.2 });
+await tab.locator('#wire[data-state=lost]').waitFor();
+await until('the silent stream is let go of and asked for again', () => world.asked > heard && world.streams.size === 1);
+await live(tab);
+step('a stream over which nothing comes any more is said to be lost, and found again');
+
 const patient = await (await browser.newContext()).newPage();
 await patient.addInitScript(() => {
   const real = window.setTimeout;
   window.waits = [];
-  window.setTimeout = (work, ms, ...more) => { if (ms >= 400) window.waits.push(ms); return real(work, Math.min(ms, 10), ...more); };
+  // Not for an answer, nor for a sign of life: until the next attempt.
+  window.setTimeout = (work, ms, ...more) => {
+    if ([20_000, 37_500].includes(ms)) return real(work, ms, ...more);
+    if (ms >= 400) window.waits.push(ms);
+    return real(work, Math.min(ms, 10), ...more);
+  };
 });
 Object.assign(world, { events: 503, asked: 0 });
 await patient.goto(`${base}/task`);
