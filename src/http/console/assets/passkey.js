@@ -18,9 +18,13 @@
     const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
     return Uint8Array.from(plain, (c) => c.charCodeAt(0)).buffer;
   };
+  let said = "";
   const say = (text) => {
+    said = text;
     for (const element of document.querySelectorAll("[data-passkey-problem]")) element.textContent = text;
   };
+  // A live update knows nothing of it.
+  document.addEventListener("oust:swapped", () => { if (said) say(said); });
 
   class Refused extends Error {
     constructor(status, problem) {
