@@ -168,23 +168,25 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
 /// The session's token: in the header, or in the form.
 async fn check_token(sign_in: &SignIn, secret: &str, request: Request) -> Result<Request, Problem> {
     let expected = csrf_of(secret);
-    let refuse = || {
+    let refuse = |why| {
         sign_in.refused("no_token");
-        Problem::forbidden("the page is too old: reload it and try again")
+        Problem::forbidden(why)
     };
+    let reload = "the page is too old: reload it and try again";
     if let Some(sent) = request.headers().get(&CSRF) {
-        return if same(sent.to_str().unwrap_or_default(), &expected) { Ok(request) } else { Err(refuse()) };
+        return if same(sent.to_str().unwrap_or_default(), &expected) { Ok(request) } else { Err(refuse(reload)) };
     }
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
-        return Err(refuse());
+        return Err(refuse(reload));
     }
     let (parts, content) = request.into_parts();
     let bytes = body::read(content, &parts.headers, sign_in.limits()).await?;
     let mut fields = url::form_urlencoded::parse(&bytes).filter(|(name, _)| name == "csrf");
     let sent = fields.next().map(|(_, value)| value.into_owned()).unwrap_or_default();
     if !same(&sent, &expected) {
-        return Err(refuse());
+        // The answer is a page of its own, and reloading that would send the same again.
+        return Err(refuse("the page that sent this is too old: go back to it, load it again there, then repeat it"));
     }
     Ok(Request::from_parts(parts, bytes.into()))
 }

@@ -252,7 +252,12 @@ async fn too_many_attempts_are_answered_429_and_told_when_to_come_again() {
     }
     let reply = browser.get("/console/sign-in").await;
     assert_eq!(reply.status, 429);
-    assert!(reply.headers["retry-after"].to_str().expect("text").parse::<u64>().expect("seconds") >= 1);
+    let wait = reply.headers["retry-after"].to_str().expect("text").to_owned();
+    assert!(wait.parse::<u64>().expect("seconds") >= 1);
+    assert_eq!(reply.body["title"], "Too many attempts");
+    assert_eq!(reply.body["type"], "urn:oust:problem:too-many-attempts");
+    let detail = reply.body["detail"].as_str().expect("a detail");
+    assert!(detail.contains(&format!("wait {wait} s")), "{detail}");
 
     let house = House::with(|parts| parts.rates = few(100_000, 4));
     let (_, mut key) = house.signed_in("ada", Role::Viewer).await;
@@ -331,6 +336,10 @@ async fn a_planted_second_cookie_and_a_foreign_token_are_refused() {
         let form = browser.form("/console/sign-out", &[("csrf", bad.as_deref().unwrap_or("x"))]).await;
         assert_eq!(form.status, 403, "{bad:?}");
     }
+    browser.csrf = None;
+    let form = browser.form("/console/sign-out", &[("csrf", "of an older page")]).await;
+    let detail = form.body["detail"].as_str().expect("a detail");
+    assert!(detail.contains("go back") && !detail.contains("reload"), "to reload this would send it again: {detail}");
     browser.csrf = mine;
     assert!(browser.is_signed_in().await, "still there");
 }
