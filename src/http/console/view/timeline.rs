@@ -201,8 +201,8 @@ fn of_audit(seq: u64, line: &Audit, eye: Eye<'_>) -> Option<Happening> {
     let tone = if line.verb.ends_with("refused") || line.verb.ends_with("failed") { Tone::Warn } else { Tone::Plain };
     // The worker only read these.
     let text = match line.verb.as_str() {
-        "password.changed_by_user" => "The user changed the password that was passed on".to_owned(),
-        "password.not_changed_by_user" => "The user has not changed the password that was passed on".to_owned(),
+        "password.changed_by_user" => "The user replaced the temporary password".to_owned(),
+        "password.not_changed_by_user" => "For two weeks nobody was seen to replace the temporary password".to_owned(),
         verb => {
             let verb = words::capital(&words::plain(&verb.replace('.', " ")));
             format!("{verb} by {}", eye.names.actor(&line.actor))
