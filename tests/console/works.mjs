@@ -290,6 +290,13 @@ assert.match(world.decided[0].digest, /^[0-9a-f]{64}$/);
 assert.ok(world.beats >= 1);
 step('an approval carries digest, revision and the browser key, and the page says that it is there');
 
+world.page = 'task-held-pause';
+tell('status');
+await tab.getByText('It waits until effects are resumed.').waitFor();
+await tab.getByText('This page is connected. The password is set once effects are resumed.').waitFor();
+assert.equal(await tab.getByText('usually within seconds').count(), 0);
+step('held by a guard, nothing is promised within seconds');
+
 world.page = 'task-sealed';
 tell(`task:${world.decided[0].task}`);
 const dialog = tab.getByRole('dialog', { name: 'Temporary password' });

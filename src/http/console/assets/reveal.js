@@ -73,7 +73,8 @@ async function beat() {
   const answer = await call(section.dataset.presence, { key: pair.key }).catch(() => null);
   if (gone || stage() !== 'waiting') return;
   trouble = answer?.ok ? null : await (answer ? refusal(answer) : unreachable());
-  if (!trouble) says('This page is connected. The password is set as soon as a worker sees it, usually within seconds.');
+  const { until: held } = section.dataset;
+  if (!trouble) says(`This page is connected. The password is set ${held ? `once ${held}` : 'as soon as a worker sees it, usually within seconds'}.`);
   complain();
 }
 
