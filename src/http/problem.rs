@@ -86,6 +86,8 @@ problems! {
     not_understood = UNPROCESSABLE_ENTITY, "not-understood", "The body was understood as nothing";
     /// 429: over the source's rate.
     too_fast = TOO_MANY_REQUESTS, "too-fast", "Too many deliveries";
+    /// 429 for people: over what an address or an account may try.
+    too_many_attempts = TOO_MANY_REQUESTS, "too-many-attempts", "Too many attempts";
     /// 503: all hands are busy.
     busy = SERVICE_UNAVAILABLE, "busy", "Busy";
     /// 503: it could not be made durable.

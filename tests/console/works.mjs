@@ -46,22 +46,24 @@ async function seal(point, aad, clear) {
 }
 
 // ── the server's part ──
-const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0, events: 200, session: 200, asked: 0, count: 3, orders: 0, hold: null, closed: false };
+const world = { page: 'task-pending', key: null, beats: 0, fetched: 0, acknowledged: 0, decided: [], streams: new Set(), refuse: null, extra: '', pauses: 0, proofs: 0, events: 200, session: 200, asked: 0, count: 3, orders: 0, hold: null, closed: false, fail: {}, csrf: 'csrf-token', out: 0, elsewhere: 0, finish: false, stale: false };
+/** A sign of life. */
+const alive = (more) => world.streams.forEach((s) => s.write(`event: alive\ndata: ${JSON.stringify({ store: true, every: 15, ...more })}\n\n`));
 const tell = (...topics) => world.streams.forEach((s) => s.write(`event: changed\ndata: ${JSON.stringify({ topics })}\n\n`));
 async function body(request) {
   const parts = [];
   for await (const part of request) parts.push(part);
-  return JSON.parse(Buffer.concat(parts).toString());
+  return Buffer.concat(parts).toString();
 }
 async function page(name) {
   const html = await readFile(path.join(pages, `${name}.html`), 'utf8');
   const open = world.closed ? html.replace(/<section class="card" aria-labelledby="act">[^]*?<\/section>/, '') : html;
   return open.replace(KEY, `data-key="${world.key}"`).replace('>3<span class="sr"> open', `>${world.count}<span class="sr"> open`)
-    .replace(/Nobody has decided yet\.|Newest first\.|Pausing stops every effect/, (text) => `${text}${world.extra}`);
+    .replace(/Nobody has decided yet\.|Newest first\.|Pausing stops every effect|Handing over the password/, (text) => `${text}${world.extra}`);
 }
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 const server = createServer(async (request, response) => {
-  const { pathname } = new URL(request.url, 'http://localhost');
+  const { pathname, search } = new URL(request.url, 'http://localhost');
   const json = (status, value) => response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(value));
   const asset = pathname.match(/^\/console\/assets\/[0-9a-f]+\/([a-z]+\.(css|js|svg))$/);
   if (asset) {
@@ -69,19 +71,36 @@ const server = createServer(async (request, response) => {
     const file = await readFile(path.join(assets, asset[1])).catch(() => null);
     return file ? response.writeHead(200, { 'Content-Type': type }).end(file) : response.writeHead(404).end();
   }
-  if (pathname === '/console/session') return json(world.session, { csrf: 'csrf-token' });
+  if (pathname === '/console/session') {
+    // Asked why something was refused: by then the browser has what a proof renewed.
+    if (world.stale && search.includes('fragment=')) world.stale = false;
+    return json(world.session, { csrf: world.csrf });
+  }
+  if (world.stale && search.includes('fragment=')) return json(401, { title: 'Sign in' });
   if (pathname === '/console/sign-in') return response.writeHead(200, { 'Content-Type': 'text/html' }).end('<h1>Sign in</h1>');
   if (pathname === '/console/events') {
     world.asked += 1;
     if (world.events !== 200) return json(world.events, { title: 'No' });
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-    response.write(': here\n\n');
+    response.write('event: alive\ndata: {"every":15,"store":true}\n\n');
     world.streams.add(response);
     return request.on('close', () => world.streams.delete(response));
   }
   if (request.method === 'POST') {
-    assert.equal(request.headers['x-csrf-token'], 'csrf-token', pathname);
-    const sent = await body(request);
+    // By the end of its path: a refusal, or no answer at all.
+    const [, fails] = Object.entries(world.fail).find(([end]) => pathname.endsWith(end)) ?? [];
+    if (fails === 'cut') return request.socket.destroy();
+    if (fails) return response.writeHead(fails.status, fails.headers).end(fails.body && JSON.stringify(fails.body));
+    const text = await body(request);
+    if (pathname === '/console/sign-out') {
+      assert.equal(new URLSearchParams(text).get('csrf'), world.csrf, 'a form comes with the token as it is now');
+      world.out += 1;
+      return response.writeHead(303, { Location: '/console/sign-in' }).end();
+    }
+    if (request.headers['x-csrf-token'] !== world.csrf) return json(403, { title: 'This is not allowed', detail: 'the page is too old' });
+    const sent = JSON.parse(text);
+    if (pathname === '/console/passkeys/begin') return json(409, { title: 'This was used before or is over', detail: 'begin again' });
+    if (pathname === '/console/prove/oidc') { world.elsewhere += 1; return json(200, { redirect: '/console/sign-in' }); }
     if (pathname === '/console/pause') {
       world.pauses += 1;
       return world.proofs ? json(200, { location: '/settings' }) : json(403, { title: 'Prove it', step_up: true });
@@ -97,6 +116,7 @@ const server = createServer(async (request, response) => {
     }
     if (pathname === '/console/decide/begin') {
       if (world.refuse) return json(409, world.refuse);
+      if (world.finish) return json(200, { ceremony: 'c', publicKey: { challenge: 'AAAA' } });
       world.decided.push(sent);
       world.key = sent.recipient_key ?? world.key;
       world.page = 'task-approved-mine';
@@ -114,6 +134,9 @@ const server = createServer(async (request, response) => {
   }
   if (pathname === '/settings') {
     return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page(world.proofs ? 'settings-paused' : 'settings'));
+  }
+  if (pathname === '/sign-in') {
+    return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page('sign-in'));
   }
   if (pathname === '/case') {
     return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': CSP }).end(await page('case'));
@@ -191,11 +214,52 @@ assert.equal(world.streams.size, 1);
 await Promise.all(more.map((one) => one.close()));
 step('hidden tabs hold no stream and ask for nothing; one that is seen again shows what it missed');
 
+world.stale = true;
+world.extra = ' (with the new session)';
+tell('*');
+await tab.getByText('(with the new session)').waitFor();
+assert.ok(tab.url().endsWith('/task'), tab.url());
+step('what a proof overtook is asked for again, and nobody is signed out');
+
+const second = await context.newPage();
+await second.goto(`${base}/task`);
+await Promise.all([show(tab, false), live(second)]);
+await until('the other tab holds the stream', () => world.streams.size === 1);
+await show(tab, true);
+await live(tab);
+alive({ store: false });
+const old = (one) => one.locator('#wire[data-state=away]').filter({ hasText: 'The store is away: this page may be old' }).waitFor();
+await Promise.all([old(tab), old(second)]);
+const third = await context.newPage();
+await third.goto(`${base}/task`);
+await old(third);
+await third.close();
+alive({ store: true });
+await Promise.all([live(tab), live(second)]);
+step('every tab says that the store is away, and when it is back');
+
+await show(second, false);
+assert.equal(await second.locator('#wire').textContent(), 'Connecting');
+await second.close();
+await until('the tab that is seen to hold the stream', () => world.streams.size === 1);
+await live(tab);
+const heard = world.asked;
+alive({ every: 0.2 });
+await tab.locator('#wire[data-state=lost]').waitFor();
+await until('the silent stream is let go of and asked for again', () => world.asked > heard && world.streams.size === 1);
+await live(tab);
+step('a stream over which nothing comes any more is said to be lost, and found again');
+
 const patient = await (await browser.newContext()).newPage();
 await patient.addInitScript(() => {
   const real = window.setTimeout;
   window.waits = [];
-  window.setTimeout = (work, ms, ...more) => { if (ms >= 400) window.waits.push(ms); return real(work, Math.min(ms, 10), ...more); };
+  // Not for an answer, nor for a sign of life: until the next attempt.
+  window.setTimeout = (work, ms, ...more) => {
+    if ([20_000, 37_500].includes(ms)) return real(work, ms, ...more);
+    if (ms >= 400) window.waits.push(ms);
+    return real(work, Math.min(ms, 10), ...more);
+  };
 });
 Object.assign(world, { events: 503, asked: 0 });
 await patient.goto(`${base}/task`);
@@ -225,6 +289,13 @@ assert.equal(Buffer.from(world.decided[0].recipient_key, 'base64url').length, 65
 assert.match(world.decided[0].digest, /^[0-9a-f]{64}$/);
 assert.ok(world.beats >= 1);
 step('an approval carries digest, revision and the browser key, and the page says that it is there');
+
+world.page = 'task-held-pause';
+tell('status');
+await tab.getByText('It waits until effects are resumed.').waitFor();
+await tab.getByText('This page is connected. The password is set once effects are resumed.').waitFor();
+assert.equal(await tab.getByText('usually within seconds').count(), 0);
+step('held by a guard, nothing is promised within seconds');
 
 world.page = 'task-sealed';
 tell(`task:${world.decided[0].task}`);
@@ -388,6 +459,144 @@ await button('Pause').click();
 await button('Resume').waitFor();
 assert.deepEqual([world.pauses, world.proofs], [2, 1]);
 step('a deed that wants a fresh proof gets one and is done then');
+
+const AWAY = { status: 503, headers: { 'Retry-After': '3600' }, body: { title: 'The store is away', detail: 'nothing was changed; try again' } };
+const problem = (of = tab) => of.locator('[data-problem].note');
+
+world.fail = { '/prove/begin': { status: 429, body: { title: 'Too many attempts', detail: 'too many attempts for this account: wait 12 s, then try again' } } };
+Object.assign(world, { pauses: 0, proofs: 0 });
+await tab.goto(`${base}/settings`);
+await tab.locator('[name=reason]').fill('a rule names everybody');
+await button('Pause').click();
+await problem().getByText('wait 12 s').waitFor();
+assert.equal(world.elsewhere, 0);
+world.fail = { '/prove/begin': AWAY };
+await button('Pause').click();
+await problem().getByText('The store is away').waitFor();
+assert.equal(world.elsewhere, 0);
+world.fail = { '/prove/begin': { status: 403, body: { title: 'This is not allowed', no_passkey: true } } };
+await button('Pause').click();
+await tab.waitForURL(`${base}/console/sign-in`);
+assert.equal(world.elsewhere, 1);
+step('only who has no passkey proves it at the identity provider; too many attempts are said');
+
+Object.assign(world, { fail: { '/pause': 'cut' }, proofs: 0 });
+await tab.goto(`${base}/settings`);
+await tab.locator('[name=reason]').fill('a rule names everybody');
+await button('Pause').click();
+await problem().getByText('It is not known whether it was recorded.').waitFor();
+world.fail = {};
+world.proofs = 1;
+await problem().getByText('Load it again').click();
+await button('Resume').waitFor();
+world.page = 'task-pending';
+world.fail = { '/decide/begin': 'cut' };
+await tab.goto(`${base}/task`);
+await button('Approve').click();
+await problem().getByText('Nothing was recorded.').waitFor();
+world.finish = true;
+await tab.evaluate(() => {
+  const nothing = new ArrayBuffer(1);
+  navigator.credentials.get = async () => ({
+    id: 'x', rawId: nothing, type: 'public-key', getClientExtensionResults: () => ({}),
+    response: { authenticatorData: nothing, clientDataJSON: nothing, signature: nothing, userHandle: null },
+  });
+});
+for (const lost of ['cut', { status: 504, headers: { 'Content-Type': 'text/html' } }]) {
+  world.fail = { '/decide/finish': lost };
+  await button('Approve').click();
+  await problem().getByText('It is not known whether it was recorded.').waitFor();
+  assert.equal(await problem().getByText('Nothing was', { exact: false }).count(), 0);
+}
+Object.assign(world, { fail: {}, finish: false, decided: [] });
+step('a lost answer: nothing was recorded where that is certain, and otherwise it is not known');
+
+const unlucky = await (await browser.newContext()).newPage();
+unlucky.on('pageerror', (error) => errors.push(error.message));
+await unlucky.addInitScript(() => {
+  const real = window.setInterval;
+  window.setInterval = (work, ms, ...more) => real(work, ms / 25, ...more);
+});
+const questions = [];
+unlucky.on('dialog', (question) => { questions.push(question.type()); question.accept(); });
+const its = (name) => unlucky.getByRole('button', { name, exact: true });
+const theirs = unlucky.getByRole('dialog', { name: 'Temporary password' });
+await unlucky.goto(`${base}/task`);
+await its('Approve').click();
+await unlucky.getByText('This page is connected.').waitFor();
+world.fail = { '/presence': 'cut', '/reveal': 'cut' };
+await unlucky.getByText('No connection to the server. The password is set only while the server hears from this page.').waitFor();
+world.fail = {};
+await unlucky.getByText('This page is connected.').waitFor();
+step('no connection while one waits for the password is called that, and tried again');
+
+world.fail = { '/reveal': AWAY };
+world.page = 'task-sealed';
+tell('*');
+const away = unlucky.getByText('The store is away. The password is set, and sealed to this browser. Trying again.');
+await away.waitFor();
+assert.deepEqual((await examine(unlucky, 'section.reveal')).bad, []);
+if (out) await unlucky.screenshot({ path: path.join(out, 'reveal-away.png') });
+world.extra = ' (updated)';
+tell('*');
+await unlucky.getByText('Handing over the password (updated)').waitFor();
+await away.waitFor();
+world.fail = {};
+await its('Open the password').click();
+await theirs.waitFor();
+assert.equal(await unlucky.locator('[data-reveal-open]').isVisible(), false);
+world.fail = { '/reveal': 'cut' };
+await unlucky.reload();
+await unlucky.getByText('No connection to the server. The password is set, and sealed to this browser.').waitFor();
+world.fail = {};
+await theirs.waitFor();
+step('a password that could not be fetched is fetched by itself, or when asked to');
+
+world.fail = { '/acknowledge': AWAY };
+await its('I have passed it on').click();
+await theirs.getByText('It was not recorded: The store is away').waitFor();
+world.fail = { '/acknowledge': { status: 401, body: { title: 'You are not signed in', detail: 'you were signed out; sign in again' } } };
+await its('I have passed it on').click();
+await theirs.getByText('You are signed out, so it was not recorded.').waitFor();
+assert.deepEqual((await examine(unlucky, 'dialog')).bad, []);
+if (out) await unlucky.screenshot({ path: path.join(out, 'reveal-signed-out.png') });
+questions.length = 0;
+await theirs.getByRole('link', { name: 'Sign in again' }).click();
+await unlucky.waitForURL(`${base}/console/sign-in?error=over&next=%2Ftask`);
+assert.deepEqual(questions, [], 'nobody is asked whether to leave');
+world.fail = { '/reveal': { status: 401, body: { title: 'You are not signed in' } } };
+await unlucky.goto(`${base}/task`);
+await unlucky.getByText('You are signed out. The password stays sealed to this browser.').waitFor();
+assert.equal(await unlucky.getByRole('link', { name: 'Sign in again' }).getAttribute('href'), '/console/sign-in?error=over&next=%2Ftask');
+world.fail = {};
+await unlucky.goto(`${base}/task`);
+await its('Show password').click();
+await unlucky.getByText(PASSWORD).waitFor();
+await unlucky.context().close();
+step('signed out with the password open: the dialog says so, and it is there again after signing in');
+
+Object.assign(world, { extra: '', proofs: 0, csrf: 'another' });
+await tab.goto(`${base}/settings`);
+await button('Add a passkey').click();
+await tab.getByText('This was used before or is over: begin again.').waitFor();
+await update('while that is said');
+await tab.getByText('This was used before or is over: begin again.').waitFor();
+world.extra = '';
+world.csrf = 'and another';
+await tab.locator('details.me summary').click();
+await button('Sign out').dblclick();
+await tab.waitForURL(`${base}/console/sign-in`);
+assert.equal(world.out, 1, 'pressed twice, said once');
+step('a proof in another tab takes neither signing out nor adding a passkey from this one');
+
+world.fail = { '/sign-in/passkey/begin': AWAY };
+await tab.goto(`${base}/sign-in`);
+await button('Sign in with a passkey').click();
+await tab.getByText('The store is away: nothing was changed; try again.').waitFor();
+world.fail = { '/sign-in/passkey/begin': 'cut' };
+await button('Sign in with a passkey').click();
+await tab.getByText('The server does not answer: check the connection and try again.').waitFor();
+step('the sign-in says why it did not go on');
 
 assert.deepEqual(errors, []);
 await browser.close();

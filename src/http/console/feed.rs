@@ -1,6 +1,9 @@
 //! What changed: one feed for the whole process, however many browsers listen. While somebody does, it looks once a second
 //! at cheap numbers, and says which topics they touch; pages fetch only the regions that name one.
 //!
+//! Every stream gives a sign of life that scripts see, and says with it whether the store answers: a page that hears nothing
+//! for longer than that, or hears that the store is away, says that it may be old.
+//!
 //! A stream lives no longer than its session: that is looked up again at every sign of life, and as soon as the audit trail
 //! says that some session ended, whichever process ended it.
 
@@ -18,6 +21,7 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::state::Console;
@@ -30,7 +34,9 @@ use crate::store::{Error, Figures, Filter, Page};
 
 /// How often the feed looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// A comment keeps the connection known to be alive.
+/// A store that takes longer than this to be looked at counts as away.
+const ANSWERS: Duration = Duration::from_secs(5);
+/// The period of the signs of life. They carry it: `live.js` derives from it when a silent stream is lost.
 const ALIVE: Duration = Duration::from_secs(15);
 /// Records read at once; more than that at a look: everything may have changed.
 const MANY: u32 = 100;
@@ -45,6 +51,8 @@ const SHARE: usize = 4;
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
     said: broadcast::Sender<Said>,
+    /// Whether the store answered the last look.
+    answers: watch::Sender<bool>,
     places: Places,
 }
 
@@ -81,8 +89,9 @@ impl Feed {
         stop: CancellationToken,
         connections: usize,
     ) -> Self {
-        let feed = Self { said: broadcast::channel(64).0, places: Places::of(connections) };
-        let said = feed.said.clone();
+        let (said, answers) = (broadcast::channel(64).0, watch::channel(true).0);
+        let feed = Self { said, answers, places: Places::of(connections) };
+        let (said, answers) = (feed.said.clone(), feed.answers.clone());
         tokio::spawn(async move {
             let (mut ticks, mut seen) = (tokio::time::interval(EVERY), None::<Seen>);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -95,20 +104,38 @@ impl Feed {
                     seen = None;
                     continue;
                 }
-                match look(&*store, clock(), seen.take()).await {
+                let looked = look(&*store, clock(), seen.take());
+                let found = within(looked, || tell(&answers, false)).await;
+                tell(&answers, found.is_ok());
+                match found {
                     Ok((now, news)) => {
                         seen = Some(now);
                         if !news.topics.is_empty() {
                             let _ = said.send(news);
                         }
                     }
-                    // Whoever reads pages is told so there; the next look says that everything may have changed.
+                    // Whoever reads pages is told; the next look says that everything may have changed.
                     Err(error) => tracing::debug!(error = %error, "the change feed could not look"),
                 }
             }
         });
         feed
     }
+}
+
+/// Tells the streams, where it is news.
+fn tell(answers: &watch::Sender<bool>, now: bool) {
+    answers.send_if_modified(|before| std::mem::replace(before, now) != now);
+}
+
+/// What it comes to, however long it takes; `slow` is done where that is too long for people to wait.
+async fn within<T>(work: impl Future<Output = T>, slow: impl FnOnce()) -> T {
+    let mut work = std::pin::pin!(work);
+    if let Ok(done) = tokio::time::timeout(ANSWERS, &mut work).await {
+        return done;
+    }
+    slow();
+    work.await
 }
 
 /// Looks, and says what changed since `before`; without one, everything may have.
@@ -231,8 +258,9 @@ impl Drop for Place {
 /// One browser's stream.
 struct Listener {
     said: broadcast::Receiver<Said>,
+    answers: watch::Receiver<bool>,
     stop: CancellationToken,
-    alive: tokio::time::Interval,
+    beat: tokio::time::Interval,
     begun: bool,
     over: bool,
     who: SignedIn,
@@ -249,12 +277,13 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let full = || Problem::busy("too many pages are open; this one is not live").retry_after(30);
     let place = console.feed().places.take(who.key()).ok_or_else(full)?;
-    let mut alive = tokio::time::interval(ALIVE);
-    alive.reset();
+    let mut beat = tokio::time::interval(ALIVE);
+    beat.reset();
     let listener = Listener {
         said: console.feed().said.subscribe(),
+        answers: console.feed().answers.subscribe(),
         stop: console.stop().clone(),
-        alive,
+        beat,
         begun: false,
         over: false,
         who,
@@ -277,7 +306,7 @@ pub(super) async fn events(
 impl Listener {
     async fn next(&mut self) -> Option<String> {
         if !std::mem::replace(&mut self.begun, true) {
-            return Some("retry: 2000\n: here\n\n".to_owned());
+            return Some(format!("retry: 2000\n{}", self.alive()));
         }
         if self.over {
             return None;
@@ -285,22 +314,34 @@ impl Listener {
         let news = tokio::select! {
             () = self.stop.cancelled() => return None,
             () = self.place.crowded.cancelled() => return Some(self.end("crowded")),
-            _ = self.alive.tick() => None,
+            _ = self.beat.tick() => None,
+            // It may be told twice; what counts is the last.
+            Ok(()) = self.answers.changed() => return Some(self.alive()),
             said = self.said.recv() => match said {
                 Ok(news) => Some(news),
                 Err(RecvError::Lagged(_)) => Some(Said::anything()),
                 Err(RecvError::Closed) => return None,
             },
         };
-        // With the store away there is nothing to tell either: it is asked again at the next sign of life.
-        let ask = news.as_ref().is_none_or(|news| news.sessions);
-        if ask && !self.who.is_live(&self.sign_in).await.unwrap_or(true) {
+        if news.as_ref().is_none_or(|news| news.sessions) && self.is_over().await {
             return Some(self.end("session"));
         }
         Some(match news {
             Some(Said { topics, .. }) => format!("event: changed\ndata: {}\n\n", json!({ "topics": topics })),
-            None => ": here\n\n".to_owned(),
+            None => self.alive(),
         })
+    }
+
+    /// With the store away nobody can tell: it is asked again at the next sign of life, which does not wait for it.
+    async fn is_over(&self) -> bool {
+        let answers = *self.answers.borrow();
+        let asked = self.who.is_live(&self.sign_in);
+        answers && matches!(tokio::time::timeout(ANSWERS, asked).await, Ok(Ok(false)))
+    }
+
+    fn alive(&mut self) -> String {
+        let answers = *self.answers.borrow_and_update();
+        format!("event: alive\ndata: {}\n\n", json!({ "store": answers, "every": ALIVE.as_secs() }))
     }
 
     fn end(&mut self, why: &str) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::gather::failed;
 use super::state::Console;
 use super::view::exposure::needs_release;
-use super::view::task::Parked;
+use super::view::task::{Held, Parked, follows_revoke, is_due};
 use crate::domain::TenantName;
 use crate::domain::task::Task;
 use crate::http::{Problem, RequestId};
@@ -36,6 +36,21 @@ impl Console {
         let ids: Vec<_> = cases.iter().map(|case| case.id).collect();
         let signals = self.store().signals_of_cases(&ids, 1).await.map_err(failed(id))?;
         Ok(Some(Parked::of(&cases, page.after.is_some(), &signals, self.now())))
+    }
+
+    /// What holds back a task that was approved.
+    pub(super) async fn held(&self, task: &Task, paused: bool, id: &RequestId) -> Result<Option<Held>, Problem> {
+        if !is_due(task) {
+            return Ok(None);
+        }
+        if paused {
+            return Ok(Some(Held::paused()));
+        }
+        let Some(case) = task.case.filter(|_| follows_revoke(task)) else { return Ok(None) };
+        let case = self.store().case(case).await.map_err(failed(id))?;
+        let Some(case) = case.filter(needs_release) else { return Ok(None) };
+        let release = self.engine().release_task(&case.identity.tenant).await.map_err(failed(id))?;
+        Ok(Some(Held::parked(release.as_ref(), case.id)))
     }
 
     /// The tasks that would release these cases, by tenant.

@@ -64,6 +64,7 @@ pub(super) async fn one(
     {
         reveal.reissue = None;
     }
+    view.held = console.held(&task, shell.paused.is_some(), &id).await?;
     view.goes_on_by_hand(&console.by_hand(&task, &id).await?);
     asked.show(&TaskPage { shell: &shell, view: &view })
 }

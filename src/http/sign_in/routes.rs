@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::extract::{Request, State as Shared};
 use axum::handler::Handler;
-use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION, SET_COOKIE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -96,8 +96,10 @@ async fn guard(Shared((sign_in, access)): Shared<(SignIn, Access)>, request: Req
     let path = request.uri().path_and_query().map(|path| path.as_str().to_owned());
     match admit(&sign_in, access, request).await {
         Ok(request) => next.run(request).await,
-        Err(Refused::SignIn(problem, clear)) => {
-            let mut response = if wants_page {
+        // The cookie stays: a dead one harms nothing, and this request may have set out before a proof in another tab
+        // renewed the session. Removing it would remove the new one.
+        Err(Refused::SignIn(problem)) => {
+            if wants_page {
                 let next = browser::next(path.as_deref());
                 let next = url::form_urlencoded::byte_serialize(next.as_bytes()).collect::<String>();
                 let to = format!("/console/sign-in?next={next}");
@@ -107,12 +109,7 @@ async fn guard(Shared((sign_in, access)): Shared<(SignIn, Access)>, request: Req
                 response
             } else {
                 problem.into_response()
-            };
-            if clear {
-                let site = sign_in.site();
-                response.headers_mut().append(SET_COOKIE, browser::set_cookie(site, site.session_cookie(), ""));
             }
-            response
         }
         Err(Refused::Problem(problem)) => problem.into_response(),
     }
@@ -121,8 +118,8 @@ async fn guard(Shared((sign_in, access)): Shared<(SignIn, Access)>, request: Req
 /// Why a request does not reach its handler.
 #[derive(Debug)]
 enum Refused {
-    /// Nobody is signed in; `true`: and the cookie is of no use any more.
-    SignIn(Problem, bool),
+    /// Nobody is signed in.
+    SignIn(Problem),
     Problem(Problem),
 }
 
@@ -148,7 +145,7 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
     let Some(secret) = cookie else {
         sign_in.refused("no_session");
         sign_in.admit_stranger(&address)?;
-        return Err(Refused::SignIn(Problem::not_signed_in("sign in first"), false));
+        return Err(Refused::SignIn(Problem::not_signed_in("sign in first")));
     };
     let by_itself =
         request.uri().query().is_some_and(|query| query.contains(FRAGMENT)) || request.uri().path() == EVENTS;
@@ -157,7 +154,7 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
         Err(why) => {
             sign_in.refused("ended_session");
             sign_in.admit_stranger(&address)?;
-            return Err(Refused::SignIn(Problem::not_signed_in(why), true));
+            return Err(Refused::SignIn(Problem::not_signed_in(why)));
         }
     };
     if !request.method().is_safe() {
@@ -171,23 +168,25 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
 /// The session's token: in the header, or in the form.
 async fn check_token(sign_in: &SignIn, secret: &str, request: Request) -> Result<Request, Problem> {
     let expected = csrf_of(secret);
-    let refuse = || {
+    let refuse = |why| {
         sign_in.refused("no_token");
-        Problem::forbidden("the page is too old: reload it and try again")
+        Problem::forbidden(why)
     };
+    let reload = "the page is too old: reload it and try again";
     if let Some(sent) = request.headers().get(&CSRF) {
-        return if same(sent.to_str().unwrap_or_default(), &expected) { Ok(request) } else { Err(refuse()) };
+        return if same(sent.to_str().unwrap_or_default(), &expected) { Ok(request) } else { Err(refuse(reload)) };
     }
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
-        return Err(refuse());
+        return Err(refuse(reload));
     }
     let (parts, content) = request.into_parts();
     let bytes = body::read(content, &parts.headers, sign_in.limits()).await?;
     let mut fields = url::form_urlencoded::parse(&bytes).filter(|(name, _)| name == "csrf");
     let sent = fields.next().map(|(_, value)| value.into_owned()).unwrap_or_default();
     if !same(&sent, &expected) {
-        return Err(refuse());
+        // The answer is a page of its own, and reloading that would send the same again.
+        return Err(refuse("the page that sent this is too old: go back to it, load it again there, then repeat it"));
     }
     Ok(Request::from_parts(parts, bytes.into()))
 }

@@ -195,17 +195,17 @@ impl SignIn {
 
     /// Counts a request against its address.
     pub(super) fn admit_address(&self, address: &str) -> Result<(), Problem> {
-        self.admit(&self.0.addresses, address, "too many requests from this address; wait a moment")
+        self.admit(&self.0.addresses, address, "too many requests from this address")
     }
 
     /// Counts a request without a live session to what needs one against its address.
     pub(super) fn admit_stranger(&self, address: &str) -> Result<(), Problem> {
-        self.admit(&self.0.strangers, address, "too many requests from this address without signing in; wait a moment")
+        self.admit(&self.0.strangers, address, "too many requests from this address without signing in")
     }
 
     /// Counts against its reviewer what may leave a record: a ceremony, a deed.
     pub(in crate::http) fn admit_account(&self, reviewer: &ReviewerId) -> Result<(), Problem> {
-        self.admit(&self.0.accounts, reviewer.as_str(), "too many attempts for this account; wait a moment")
+        self.admit(&self.0.accounts, reviewer.as_str(), "too many attempts for this account")
     }
 
     fn admit(&self, limiter: &DefaultKeyedRateLimiter<String>, key: &str, text: &str) -> Result<(), Problem> {
@@ -214,8 +214,8 @@ impl SignIn {
         }
         limiter.check_key(&key.to_owned()).map_err(|not_until| {
             self.refused("too_fast");
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            Problem::too_fast(text).retry_after((wait.as_secs() + 1).max(1))
+            let wait = not_until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
+            Problem::too_many_attempts(format!("{text}: wait {wait} s, then try again")).retry_after(wait)
         })
     }
 

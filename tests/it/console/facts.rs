@@ -224,6 +224,8 @@ fn the_timeline_tells_the_hand_over_and_how_long_every_read_took() {
     );
     assert_eq!(find("passed the password on").href, Some(paths::task(reset(1).id)));
     find("Nobody passed the password on in time");
+    find("The user replaced the temporary password");
+    assert!(!all.iter().any(|one| one.text.starts_with("Password changed")), "the worker only read it");
     find("To be done by hand: ");
     find("Reset the password: waits for a person");
     let read = find("Read the account: done");

@@ -15,7 +15,7 @@ use oust::http::console::view::settings::{
     PasskeyLine, ReviewerFacts, ReviewerLine, SettingsPage, SettingsView, TenantLine,
 };
 use oust::http::console::view::sign_in::{EnrolPage, EnrolState, EnrolView, SignInPage, SignInView};
-use oust::http::console::view::task::{Parked, TaskPage, TaskView};
+use oust::http::console::view::task::{Held, Parked, TaskPage, TaskView};
 use oust::http::console::view::tasks::{Shown, TaskLine, TasksPage, TasksView};
 use oust::http::console::view::{Page, Section, Shell};
 use oust::store::{Buried, BuriedState, Figures, Settled};
@@ -235,6 +235,16 @@ fn task_states(shots: &mut Vec<Shot>) {
     }
     let waiting = sample::approved(Progress::Waiting, State::Approved { at: when, by: by(), execute_by });
     push_task(shots, "task-approved-mine", &waiting, Some(("grace", 2, Role::Approver)));
+    let names = names();
+    let grace = reviewer("grace", 2, Role::Approver);
+    for (name, held) in [
+        ("task-held-pause", Held::paused()),
+        ("task-held-release", Held::parked(Some(&sample::task(4, Kind::Release, Vec::new())), sample::case_id(0))),
+    ] {
+        let mut view = TaskView::of(&waiting, ada(), Some("soc-teams, pager"), eye(Some(&grace), &names));
+        view.held = Some(held);
+        shots.push(shot(name, &TaskPage { shell: &shell(Section::Tasks), view: &view }));
+    }
     push_task(shots, "task-sealed-other", &sealed_task(), Some(("alan", 3, Role::Approver)));
 }
 

@@ -339,6 +339,13 @@ pub fn audit() -> Vec<(u64, Audit)> {
     };
     vec![
         line(
+            1047,
+            "2026-11-22T14:07:40Z",
+            "worker",
+            "password.changed_by_user",
+            json!({ "at": "2026-11-22T14:07:31Z" }),
+        ),
+        line(
             1046,
             "2026-11-22T14:07:00Z",
             "reviewer:grace",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oust::domain::run::Entry;
-use oust::domain::task::{Kind, Progress, Role};
+use oust::domain::task::{Kind, Progress, Role, State, Task, Verdict};
 use oust::http::console::view::case::CaseView;
 use oust::http::console::view::evidence::Known;
 use oust::http::console::view::exposure::Exposure;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::sample::{
     at, case, case_id, eye, facts, journal, many, names, now, person, plan, reset, reviewer, row, run_row, signals,
-    task, user,
+    task, user, vote,
 };
 
 /// What is known where this step read that.
@@ -233,6 +233,20 @@ fn who_may_not_decide_is_not_told_to_keep_the_page_open() {
     let viewer = after(Role::Viewer);
     assert!(viewer.contains("sealed to the approver's browser"), "{viewer}");
     assert!(!viewer.contains("Keep this page") && !viewer.contains("You see it"), "{viewer}");
+}
+
+#[test]
+fn after_the_first_of_two_approvals_nobody_says_that_nobody_decided() {
+    let names = names();
+    let status = |task: &Task| TaskView::of(task, Known::default(), None, eye(None, &names)).status;
+    let mut two = reset(1);
+    two.policy.approve = 2;
+    assert_eq!(status(&two), "Nobody has decided yet.");
+    vote(&mut two, "grace", Verdict::Approve);
+    assert_eq!(status(&two), "1 of 2 have approved.");
+    two.state = State::Escalated { at: now() };
+    let told = status(&two);
+    assert!(told.starts_with("1 of 2 have approved. Not enough of them decided in time, so "), "{told}");
 }
 
 #[test]

@@ -126,6 +126,23 @@ async fn a_session_that_ended_without_a_record_is_missed_at_the_next_sign_of_lif
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_listening_page_hears_when_the_store_goes_away_and_when_it_is_back() {
+    let scene = scene().await;
+    let (vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let mut stream = Stream::open(&vera).await;
+    stream.hears("event: alive\ndata: {\"every\":15,\"store\":true}\n\n").await;
+    stream.hears("\"*\"").await;
+    // A table that is not there fails every look, as a store that is away does.
+    let store = rusqlite::Connection::open(scene.app.dir.path().join("oust.db")).expect("opens");
+    store.execute_batch("ALTER TABLE settings RENAME TO lost").expect("renamed");
+    stream.hears("\"store\":false").await;
+    stream.heard.clear();
+    store.execute_batch("ALTER TABLE lost RENAME TO settings").expect("renamed");
+    stream.hears("\"store\":true").await;
+    stream.hears("\"*\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_eleventh_stream_of_a_session_ends_its_first() {
     let scene = scene().await;
     let (vera, _) = scene.house.signed_in("vera", Role::Viewer).await;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use oust::domain::task::{Kind, Role};
+use oust::domain::task::{Kind, Role, Verdict};
 use oust::twin::{NewSignIn, Origin, Special};
+use serde_json::json;
 
 use super::console::scene_on;
-use super::{RESET, playbook, push, revoked, the};
+use super::{RESET, open, playbook, push, revoked, the, vote};
 use crate::support::{App, Setup};
 
 /// A playbook that reads before it asks.
@@ -94,7 +95,7 @@ async fn a_release_lists_whom_it_frees_and_they_lead_to_it() {
     let home = rita.get("/console").await.text;
     assert_eq!(home.matches(&format!("class=\"task\" href=\"{path}\"")).count(), 3, "{home}");
 
-    super::vote(app, &release, oust::domain::task::Verdict::Approve, false).await.expect("a vote");
+    vote(app, &release, Verdict::Approve, false).await.expect("a vote");
     revoked(app, app.twin.person(3), 1).await;
     app.idle().await;
     assert!(app.cases().await.iter().all(|case| case.detail["parked"].is_null()));
@@ -115,4 +116,36 @@ async fn whoever_is_gone_from_the_directory_is_nobody_to_contain() {
     let page = vera.get(&format!("/console/cases/{}", case.id)).await.text;
     assert!(page.contains("Nobody to contain: Graph knows no such user."), "{page}");
     assert!(!page.contains("Every session still works"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_was_approved_and_is_held_says_until_what_and_where_it_is_let_go() {
+    let setup = Setup { blast_radius: Some((1, Duration::from_secs(600))), ..Setup::default() };
+    let scene = scene_on(setup, |_| {}).await;
+    let app = &scene.app;
+    app.alert(app.twin.person(1), "anomalousToken").await;
+    app.idle().await;
+    let release = the(app, Kind::Release).await;
+    let tasks = open(app, Kind::Approval).await;
+    let reset = tasks.iter().find(|task| task.id != scene.task.id).expect("a reset of whoever is parked");
+    let (mut rita, _) = scene.house.signed_in("rita", Role::Approver).await;
+    let path = format!("/console/tasks/{}", reset.id);
+    assert!(!rita.get(&path).await.text.contains("It waits until"), "nothing is approved yet");
+
+    vote(app, reset, Verdict::Approve, false).await.expect("a vote");
+    let parked = rita.get(&path).await.text;
+    let way = format!("<a href=\"/console/tasks/{}\">Decide its release</a>", release.id);
+    for text in ["It waits until the revoke of this person", "nothing of it is done", &way, "data-until=\"the revoke"] {
+        assert!(parked.contains(text), "{text} is not in {parked}");
+    }
+    assert!(!parked.contains("usually within seconds"), "{parked}");
+
+    assert_eq!(rita.post("/console/pause", json!({ "reason": "a drill" })).await.status, 200);
+    let paused = rita.get(&path).await.text;
+    for text in ["It waits until effects are resumed.", "Resume in settings</a>", "is set once effects are resumed."] {
+        assert!(paused.contains(text), "{text} is not in {paused}");
+    }
+    assert_eq!(rita.post("/console/resume", json!({})).await.status, 200);
+    vote(app, &release, Verdict::Deny, false).await.expect("a vote");
+    assert!(rita.get(&path).await.text.contains("No release waits for a decision"));
 }

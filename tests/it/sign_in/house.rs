@@ -262,6 +262,11 @@ impl Browser<'_> {
         self.send(request.expect("a request")).await
     }
 
+    pub async fn get_json(&mut self, path: &str) -> Reply {
+        let request = self.request(Method::GET, path).header("accept", "application/json").body(Body::empty());
+        self.send(request.expect("a request")).await
+    }
+
     pub fn session(&self) -> Option<&String> {
         self.jar.get(SESSION)
     }

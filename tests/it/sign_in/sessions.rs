@@ -26,7 +26,6 @@ async fn a_session_ends_after_half_an_hour_without_use_and_after_twelve_hours_wi
     house.clock.push(SignedDuration::from_mins(30));
     let reply = browser.get("/console/session").await;
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/console/sign-in?next=%2Fconsole%2Fsession"));
-    assert!(browser.session().is_none(), "the cookie is taken away");
 
     assert_eq!(browser.sign_in(&mut key, &Says::get()).await.status, 200);
     for _ in 0..35 {
@@ -117,6 +116,24 @@ async fn a_fresh_proof_renews_the_session_under_a_new_id() {
     assert_eq!(browser.get("/console/session").await.body["fresh"], true);
     assert_eq!(browser.post("/console/passkeys/begin", json!({})).await.status, 200);
     assert!(house.has_audited("step_up").await);
+}
+
+#[tokio::test]
+async fn what_set_out_before_a_renewal_and_comes_after_it_takes_no_cookie_away() {
+    let house = House::open();
+    let (mut browser, mut key) = house.signed_in("ada", Role::Viewer).await;
+    let mut slow = house.browser();
+    (slow.jar, slow.csrf) = (browser.jar.clone(), browser.csrf.clone());
+    assert_eq!(browser.prove(&mut key).await.status, 200);
+    // Both tabs share one jar: whatever this answer sets, the other has.
+    let script = slow.get_json("/console/session?fragment=").await;
+    let page = slow.get("/console/session").await;
+    let sent = slow.post("/console/sign-out", json!({})).await;
+    assert_eq!((script.status.as_u16(), page.status.as_u16(), sent.status.as_u16()), (401, 303, 401));
+    for reply in [script, page, sent] {
+        assert!(!reply.headers.contains_key("set-cookie"), "{reply:?}");
+    }
+    assert!(browser.is_signed_in().await);
 }
 
 #[tokio::test]
@@ -235,7 +252,12 @@ async fn too_many_attempts_are_answered_429_and_told_when_to_come_again() {
     }
     let reply = browser.get("/console/sign-in").await;
     assert_eq!(reply.status, 429);
-    assert!(reply.headers["retry-after"].to_str().expect("text").parse::<u64>().expect("seconds") >= 1);
+    let wait = reply.headers["retry-after"].to_str().expect("text").to_owned();
+    assert!(wait.parse::<u64>().expect("seconds") >= 1);
+    assert_eq!(reply.body["title"], "Too many attempts");
+    assert_eq!(reply.body["type"], "urn:oust:problem:too-many-attempts");
+    let detail = reply.body["detail"].as_str().expect("a detail");
+    assert!(detail.contains(&format!("wait {wait} s")), "{detail}");
 
     let house = House::with(|parts| parts.rates = few(100_000, 4));
     let (_, mut key) = house.signed_in("ada", Role::Viewer).await;
@@ -314,6 +336,10 @@ async fn a_planted_second_cookie_and_a_foreign_token_are_refused() {
         let form = browser.form("/console/sign-out", &[("csrf", bad.as_deref().unwrap_or("x"))]).await;
         assert_eq!(form.status, 403, "{bad:?}");
     }
+    browser.csrf = None;
+    let form = browser.form("/console/sign-out", &[("csrf", "of an older page")]).await;
+    let detail = form.body["detail"].as_str().expect("a detail");
+    assert!(detail.contains("go back") && !detail.contains("reload"), "to reload this would send it again: {detail}");
     browser.csrf = mine;
     assert!(browser.is_signed_in().await, "still there");
 }

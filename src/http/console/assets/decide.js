@@ -1,16 +1,17 @@
 // Forms whose deed needs a proof that it is you. `data-decide`: a decision, described to the server before the proof and
 // bound to it. `data-order`: it asks for something by hand, and goes straight on to deciding it where that is the asker's to
 // do. `data-proof`: anything else; it is sent, and sent again after a proof where the server asks for one. See paths.rs for
-// the contract. Without this script all post to their `action`.
+// the contract. Without this script all post to their `action`, as any other form does: that only gets the token as it is now.
 
 import { refresh } from './clock.js';
 import { formIn, nameOf } from './forms.js';
 import { decode, encode } from './hpke.js';
 import { ensure } from './keys.js';
-import { post as send, renew } from './post.js';
+import { post as send, renew, renewed } from './post.js';
 
 const DECIDE = '/console/decide';
 const PROVE = '/console/prove';
+const PROVE_ELSEWHERE = `${PROVE}/oidc`;
 
 class Problem extends Error {
   constructor(problem) {
@@ -19,14 +20,17 @@ class Problem extends Error {
   }
 }
 
+/** It may have been done all the same. */
+const unknown = (title) => new Problem({ title, unknown: true, detail: 'It is not known whether it was recorded. Load the page again to see.' });
+
 async function post(url, body) {
-  let answer;
-  try {
-    answer = await send(url, body);
-  } catch {
-    throw new Problem({ title: 'The server does not answer', detail: 'Nothing was decided. Check the connection and try again.' });
-  }
+  // What only begins a proof records nothing.
+  const lost = (title) => (url.endsWith('/begin') || url === PROVE_ELSEWHERE
+    ? new Problem({ title, detail: 'Nothing was recorded. Check the connection and try again.' }) : unknown(title));
+  const answer = await send(url, body).catch(() => { throw lost('The server does not answer'); });
   const json = await answer.json().catch(() => ({}));
+  // Not our server's word, but of something in between.
+  if (answer.status >= 500 && !json.title) throw lost(`The server cannot be reached (HTTP ${answer.status})`);
   if (!answer.ok) throw new Problem({ status: answer.status, title: json.title ?? `HTTP ${answer.status}`, ...json });
   if (json.csrf) {
     // A proof renews the session; the forms of this page go on under the new one.
@@ -93,7 +97,7 @@ function recorded(results) {
 
 /** Who has no passkey here proves it at the identity provider, and comes back to this page. */
 async function proveElsewhere() {
-  const { redirect } = await post(`${PROVE}/oidc`, { next: location.pathname });
+  const { redirect } = await post(PROVE_ELSEWHERE, { next: location.pathname });
   location.assign(redirect);
   return never;
 }
@@ -104,7 +108,8 @@ async function proved(deed) {
   } catch (error) {
     if (!error.problem?.step_up) throw error;
     await ceremony(PROVE, {}).catch((refused) => {
-      if (refused.problem?.status) return proveElsewhere();
+      // No passkey of theirs, or passkeys are off. Anything else is said: another way would not help.
+      if (refused.problem?.no_passkey || refused.problem?.status === 404) return proveElsewhere();
       throw refused;
     });
     return deed();
@@ -165,9 +170,9 @@ function complain(form, problem) {
     which.href = `/console/tasks/${problem.task}`;
     lines.push(which);
   }
-  if (problem.status === 409 && form) {
+  if ((problem.status === 409 || problem.unknown) && form) {
     const again = line(problem.location ? 'Open it' : 'Load it again', 'a');
-    again.href = problem.location ?? location.pathname;
+    again.href = problem.location ?? location.pathname + location.search;
     lines.push(again);
   }
   box.className = `note ${problem.good ? 'good' : 'bad'}`;
@@ -216,7 +221,8 @@ async function order(url, fields) {
     await ceremony(DECIDE, decision);
   } catch (error) {
     // It waits on its own page, which decides it just as well and says why that is needed.
-    remember(error.problem ?? { title: 'It is not decided yet', detail: 'Decide it here.' });
+    const lost = { title: 'The server did not answer', detail: 'This page shows whether your decision was recorded.' };
+    remember(error.problem?.unknown ? lost : error.problem ?? { title: 'It is not decided yet', detail: 'Decide it here.' });
   }
   return asked.location;
 }
@@ -239,10 +245,29 @@ function mark() {
   }
 }
 
+/** Forms that the browser sends itself: `true` once they have the token as it is now. */
+const sending = new WeakMap();
+
+/** A proof in another tab renews the token, and the answer to a form with the old one would be a page of its own. */
+async function sendAnew(event) {
+  const { target: form, submitter } = event;
+  if (!form.querySelector('input[name=csrf]') || sending.get(form)) return;
+  event.preventDefault();
+  if (sending.has(form)) return;
+  sending.set(form, false);
+  await renewed();
+  sending.set(form, true);
+  form.requestSubmit(submitter);
+  sending.delete(form);
+}
+
 document.addEventListener('oust:swapped', mark);
 document.addEventListener('submit', async (event) => {
   const form = event.target;
-  if (!['data-proof', 'data-decide', 'data-order'].some((kind) => form.hasAttribute(kind))) return;
+  if (!['data-proof', 'data-decide', 'data-order'].some((kind) => form.hasAttribute(kind))) {
+    sendAnew(event);
+    return;
+  }
   event.preventDefault();
   const name = nameOf(form);
   if (busy.has(name)) return;
@@ -254,7 +279,7 @@ document.addEventListener('submit', async (event) => {
   try {
     await submit(form, event.submitter);
   } catch (error) {
-    complain(form, error.problem ?? { title: 'It did not work', detail: 'Nothing was decided. Reload and try again.' });
+    complain(form, error.problem ?? unknown('It did not work').problem);
   } finally {
     busy.delete(name);
     mark();

@@ -1,4 +1,5 @@
 // Live without polling: one event stream, and the regions that an event names are fetched anew and swapped in place.
+// It says "Live" only as long as the server gives signs of life and its store answers.
 // What the reader is doing stays: focus, selection, what was typed, open details, scroll positions.
 // The stream is one for all tabs of the browser, which has few connections to a server: a visible tab holds it and tells
 // the others; a hidden tab lets go of it, and looks at everything again once it is seen.
@@ -117,13 +118,35 @@ function warn(region) {
 // What the server sent, before clock.js and decide.js touched it: an answer that is the same changes nothing.
 const latest = new Map();
 
-async function fetchRegion(region) {
+// A connection over which nothing comes any more ends only when we end it.
+const PATIENCE = 20_000;
+const ask = (url, accept) => fetch(url, { headers: { Accept: accept }, credentials: 'same-origin', cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
+
+/** Whether the session is over, which is no use of it: yes, no, or null where nobody can tell. A proof renews the session:
+    what was sent before it is refused, while the browser has the new one, or is about to. So it is asked twice. */
+async function askOver() {
+  for (const wait of [0, 2_000]) {
+    if (wait) await pause(wait);
+    const answer = await ask('/console/session?fragment=', 'application/json').catch(() => null);
+    if (answer?.status !== 401) return answer?.ok ? false : null;
+  }
+  return true;
+}
+
+let asking = null;
+/** Asked once for all who want to know. */
+const isOver = () => (asking ??= askOver().finally(() => { asking = null; }));
+
+async function fetchRegion(region, refused = false) {
   const url = new URL(location.href);
   url.searchParams.set('fragment', region.id);
-  const answer = await fetch(url, { headers: { Accept: 'text/html' }, credentials: 'same-origin' });
+  const answer = await ask(url, 'text/html');
   if (answer.status === 401 || (answer.redirected && new URL(answer.url).pathname.includes('sign-in'))) {
-    tell({ over: true });
-    return;
+    const ended = await isOver();
+    if (ended) return tell({ over: true });
+    if (ended === false && !refused) return fetchRegion(region, true);
+    throw new Error('not signed in, it seems');
   }
   if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
   const text = await answer.text();
@@ -157,14 +180,20 @@ async function update() {
   const all = [...document.querySelectorAll('[data-live]')];
   const wanted = all.filter((r) => topics.has('*') || r.dataset.live.split(/\s+/).some((topic) => topics.has(topic)));
   try {
-    await Promise.all(wanted.map(fetchRegion));
+    await Promise.all(wanted.map((region) => fetchRegion(region)));
   } catch {
-    state('stale', 'An update could not be fetched, retrying');
+    if (live && !away) state('stale', 'An update could not be fetched, retrying');
     topics.forEach((topic) => pending.add(topic));
     timer ||= setTimeout(flush, 3_000);
     return;
   }
-  if (live) state('live', 'Live');
+  if (live) connected();
+}
+
+/** With a store that does not answer, nobody knows what changed. */
+function connected() {
+  if (away) state('away', 'The store is away: this page may be old');
+  else state('live', 'Live');
 }
 
 function changed(topics) {
@@ -181,6 +210,8 @@ let again = 0;
 /** Ends this tab's part: its wait for the lead, or its lead. */
 let part = null;
 let live = false;
+/** The server is there, its store is not. */
+let away = false;
 // What happened between the making of the page and the first connection was missed too.
 let lost = true;
 let caught = false;
@@ -194,12 +225,13 @@ function tell(news) {
 
 function hear(news) {
   if (!part) return;
-  if (news.ask && stream && live) channel.postMessage({ live: true });
+  if (news.ask && stream && live) channel.postMessage({ live: true, away });
+  if ('away' in news) away = news.away;
   if (news.topics) changed(news.topics);
   if (news.over) signedOut();
   if (news.live) {
     live = true;
-    state('live', 'Live');
+    connected();
     // Whatever happened meanwhile was missed.
     if (lost || news.missed) changed(['*']);
     lost = false;
@@ -209,6 +241,19 @@ function hear(news) {
     lost = true;
     state('lost', 'Connection lost, retrying');
   }
+}
+
+let silence = 0;
+
+/** The stream counts as lost when nothing comes within this time. */
+function expect(mine, ms) {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    if (stream !== mine) return;
+    mine.close();
+    tell({ live: false });
+    retry(mine, 0);
+  }, ms);
 }
 
 /** Says so, and goes where one signs in and comes back; who has a password open is asked first. */
@@ -225,9 +270,17 @@ function signedOut() {
 function connect() {
   const mine = new EventSource(document.body.dataset.events);
   stream = mine;
+  expect(mine, PATIENCE);
   mine.addEventListener('open', () => {
     failures = 0;
+    clearTimeout(silence);
     tell({ live: true, missed: true });
+  });
+  mine.addEventListener('alive', (event) => {
+    // The server says how many seconds it is to the next one; that may be late, and one may be lost.
+    const { store, every } = JSON.parse(event.data);
+    expect(mine, every * 2_500);
+    if (away === store) tell({ live: true, away: !store });
   });
   mine.addEventListener('changed', (event) => {
     let topics = ['*'];
@@ -243,17 +296,18 @@ function connect() {
   });
   mine.addEventListener('error', () => {
     tell({ live: false });
+    expect(mine, PATIENCE);
     // A refused stream is not retried by the browser.
     if (mine.readyState === EventSource.CLOSED) retry(mine, 0);
   });
 }
 
-/** Whether it is the session is asked once, which is no use of it; if it is not, later and later. */
+/** If it is not the session, later and later. */
 async function retry(mine, least) {
-  const ask = fetch('/console/session?fragment=', { credentials: 'same-origin', cache: 'no-store', headers: { Accept: 'application/json' } });
-  const answer = await ask.catch(() => null);
+  clearTimeout(silence);
+  const ended = await isOver();
   if (stream !== mine) return;
-  if (answer?.status === 401) {
+  if (ended) {
     tell({ over: true });
     return;
   }
@@ -285,8 +339,12 @@ function leave() {
   stream?.close();
   stream = null;
   clearTimeout(again);
+  clearTimeout(silence);
   live = false;
+  away = false;
   lost = true;
+  // What it says to whoever comes back to this tab, before it knows more.
+  state('wait', 'Connecting');
 }
 
 if (document.body.dataset.events) {

@@ -18,31 +18,55 @@
     const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
     return Uint8Array.from(plain, (c) => c.charCodeAt(0)).buffer;
   };
+  let said = "";
   const say = (text) => {
+    said = text;
     for (const element of document.querySelectorAll("[data-passkey-problem]")) element.textContent = text;
   };
+  // A live update knows nothing of it.
+  document.addEventListener("oust:swapped", () => { if (said) say(said); });
 
   class Refused extends Error {
     constructor(status, problem) {
-      super(problem.detail || problem.title || `the server answered ${status}`);
+      super([problem.title, problem.detail].filter(Boolean).join(": ") || `The server answered ${status}`);
       this.status = status;
       this.problem = problem;
     }
   }
 
-  async function post(path, body) {
+  // The session has a new id, and with it a new token: forms on this page go on working.
+  function renew(csrf) {
+    document.body.dataset.csrf = csrf;
+    for (const field of document.querySelectorAll('input[name="csrf"]')) field.value = csrf;
+  }
+
+  // A proof in another tab renewed the session: learns the new token. False where this page has it already.
+  async function renewed() {
+    const known = document.body.dataset.csrf;
+    if (!known) return false;
+    const ask = fetch("/console/session", { credentials: "same-origin", cache: "no-store", headers: { accept: "application/json" } });
+    const session = await ask.catch(() => null);
+    const { csrf } = session?.ok ? await session.json().catch(() => ({})) : {};
+    if (!csrf || csrf === known) return false;
+    renew(csrf);
+    return true;
+  }
+
+  async function send(path, body) {
     const headers = { "content-type": "application/json" };
     if (document.body.dataset.csrf) headers["x-csrf-token"] = document.body.dataset.csrf;
-    const response = await fetch(path, {
+    const request = fetch(path, {
       method: "POST", headers, body: JSON.stringify(body ?? {}), credentials: "same-origin", redirect: "error",
     });
+    return request.catch(() => { throw new Refused(0, { title: "The server does not answer", detail: "check the connection and try again" }); });
+  }
+
+  async function post(path, body) {
+    let response = await send(path, body);
+    if (response.status === 403 && await renewed()) response = await send(path, body);
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw new Refused(response.status, answer);
-    if (answer.csrf) {
-      // The session has a new id, and with it a new token: forms on this page go on working.
-      document.body.dataset.csrf = answer.csrf;
-      for (const field of document.querySelectorAll('input[name="csrf"]')) field.value = answer.csrf;
-    }
+    if (answer.csrf) renew(answer.csrf);
     return answer;
   }
 
@@ -121,7 +145,7 @@
   }
 
   const words = (error) => {
-    if (error instanceof Refused) return error.message;
+    if (error instanceof Refused) return `${error.message.replace(/\.$/, "")}.`;
     if (error.name === "NotAllowedError") return "It was cancelled, or took too long. Try again.";
     if (error.name === "InvalidStateError") return "This device has a passkey for you already.";
     if (error.name === "SecurityError") return "Passkeys do not work at this address: use the one that oust gave you.";

@@ -17,15 +17,21 @@ export function renew(csrf) {
   for (const field of document.querySelectorAll('input[name=csrf]')) field.value = csrf;
 }
 
+/** Asks which token the session has now; true where this page had another. Without an answer it keeps its own. */
+export async function renewed() {
+  const ask = fetch('/console/session', { credentials: 'same-origin', cache: 'no-store', headers: { Accept: 'application/json' } });
+  const session = await ask.catch(() => null);
+  const { csrf } = session?.ok ? await session.json().catch(() => ({})) : {};
+  if (!csrf || csrf === document.body.dataset.csrf) return false;
+  renew(csrf);
+  return true;
+}
+
 /** The answer, whatever it says. Rejects where there is none. */
 export async function post(url, body) {
   const answer = await send(url, body);
-  if (answer.status !== 403) return answer;
-  const ask = fetch('/console/session', { credentials: 'same-origin', cache: 'no-store', headers: { Accept: 'application/json' } });
-  // Without an answer the refusal stands, and says why.
-  const session = await ask.catch(() => null);
-  const { csrf } = session?.ok ? await session.json() : {};
-  if (!csrf || csrf === document.body.dataset.csrf) return answer;
-  renew(csrf);
-  return send(url, body);
+  return answer.status === 403 && await renewed() ? send(url, body) : answer;
 }
+
+/** Where one signs in again and comes back to this page. */
+export const signIn = () => `/console/sign-in?error=over&next=${encodeURIComponent(location.pathname + location.search)}`;

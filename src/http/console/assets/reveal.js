@@ -4,7 +4,7 @@
 import { span } from './clock.js';
 import { open } from './hpke.js';
 import { find, forget, tidy } from './keys.js';
-import { post as call } from './post.js';
+import { post as call, signIn } from './post.js';
 
 const dialog = document.getElementById('reveal');
 const part = (name) => dialog.querySelector(`[data-${name}]`);
@@ -17,43 +17,103 @@ let shown = false;
 let busy = false;
 let passing = false;
 let gone = false;
+let leaving = false;
+/** Why the password is not here yet: what to say, and whether asking again by itself may help. */
+let trouble = null;
+/** Not asked for before: the server said when to come again. */
+let notBefore = 0;
+/** The stage that all this is about. */
+let seen = '';
 
-const says = (text) => { const line = section?.querySelector('[data-reveal-says]'); if (line && line.textContent !== text) line.textContent = text; };
+const stage = () => section?.dataset.stage;
+
+/** A link to where one signs in and comes back here; the key stays in this browser, and with it the password. */
+function signInLink() {
+  const link = Object.assign(document.createElement('a'), { href: signIn(), textContent: 'Sign in again' });
+  link.addEventListener('click', () => { leaving = true; });
+  return link;
+}
+
+function says(text, ...more) {
+  const line = section?.querySelector('[data-reveal-says]');
+  if (!line) return;
+  const said = document.createElement('p');
+  said.append(text, ...more);
+  if (line.textContent !== said.textContent) line.replaceChildren(...said.childNodes);
+}
+
+/** Says what is wrong, and offers to try again where the password is ready. Also after a live update, which knows nothing of it. */
+function complain() {
+  if (trouble) says(trouble.text, ...(trouble.signedOut ? [signInLink()] : []));
+  const again = section?.querySelector('[data-reveal-open]');
+  if (again) again.hidden = !trouble || trouble.signedOut || stage() !== 'sealed';
+}
+
+/** Nothing is lost while one tries again. */
+const kept = () => (stage() === 'sealed'
+  ? 'The password is set, and sealed to this browser. Trying again.'
+  : 'The password is set only while the server hears from this page. Trying again.');
+
+const unreachable = () => ({ text: `No connection to the server. ${kept()}`, retries: true });
+
+/** What a refusal means for who waits. */
+async function refusal(answer) {
+  const { title = `The server answered ${answer.status}`, detail } = await answer.json().catch(() => ({}));
+  if (answer.status === 401) return { text: 'You are signed out. The password stays sealed to this browser. ', signedOut: true };
+  if (answer.status >= 500 || [408, 429].includes(answer.status)) {
+    notBefore = Date.now() + 1_000 * (Number(answer.headers.get('Retry-After')) || 0);
+    return { text: `${title}. ${kept()}`, retries: true };
+  }
+  return { text: `${title}: ${detail ?? 'reload this page'}.` };
+}
 
 /** Says that the recipient's browser is here: the worker executes only then. */
 async function beat() {
-  if (!pair || !section || gone || section.dataset.stage !== 'waiting') return;
-  try {
-    const answer = await call(section.dataset.presence, { key: pair.key });
-    if (answer.ok) says('This page is connected. The password is set as soon as a worker sees it, usually within seconds.');
-    else says('The server does not take this browser’s sign of life. Reload this page.');
-  } catch {
-    says('No connection to the server. The password is not set while this page cannot be reached; retrying.');
-  }
+  if (!pair || !section || gone || stage() !== 'waiting') return;
+  const answer = await call(section.dataset.presence, { key: pair.key }).catch(() => null);
+  if (gone || stage() !== 'waiting') return;
+  trouble = answer?.ok ? null : await (answer ? refusal(answer) : unreachable());
+  const { until: held } = section.dataset;
+  if (!trouble) says(`This page is connected. The password is set ${held ? `once ${held}` : 'as soon as a worker sees it, usually within seconds'}.`);
+  complain();
+}
+
+/** What is sealed to this browser; nothing where it is not there yet, or cannot be had now. */
+async function fetchSealed() {
+  const answer = await call(section.dataset.fetch, { key: pair.key }).catch(() => null);
+  // Broken off in the middle is no answer either.
+  const sealed = answer?.ok ? await answer.json().catch(() => null) : null;
+  if (gone || !section || sealed || answer?.status === 404) return sealed;
+  trouble = await (answer && !answer.ok ? refusal(answer) : unreachable());
+  complain();
+  return null;
 }
 
 async function fetchSecret() {
   if (busy || secret || gone || !pair) return;
   busy = true;
   try {
-    const answer = await call(section.dataset.fetch, { key: pair.key });
-    if (answer.status === 404) return;
-    if (!answer.ok) {
-      const problem = await answer.json().catch(() => ({}));
-      says(problem.detail ?? 'The password cannot be fetched any more.');
-      return;
-    }
-    const sealed = await answer.json();
+    const sealed = await fetchSealed();
+    if (!sealed || gone || !pair || !section) return;
     const bytes = await open(pair, sealed, section.dataset.task);
-    secret = new TextDecoder().decode(bytes);
+    if (!gone) secret = new TextDecoder().decode(bytes);
     bytes.fill(0);
+    if (gone) return;
     until = Math.min(new Date(sealed.until).getTime() || Infinity, Date.now() + LONGEST);
+    trouble = null;
     present();
   } catch {
-    says('The password could not be opened in this browser. Reload the page; if it stays so, ask for another reset.');
+    trouble = { text: 'The password could not be opened in this browser. Reload the page; if it stays so, ask for another reset.' };
+    complain();
   } finally {
     busy = false;
   }
+}
+
+/** By itself: not where that was refused for good, and not before it was asked to. */
+async function retry() {
+  if (!['waiting', 'sealed'].includes(stage()) || Date.now() < notBefore || (trouble && !trouble.retries)) return;
+  await fetchSecret();
 }
 
 function mask() {
@@ -77,8 +137,7 @@ function present() {
   dialog.showModal();
   document.getElementById('reveal-title').focus();
   says('The password is open in the dialog.');
-  const again = section.querySelector('[data-reveal-open]');
-  if (again) again.hidden = true;
+  complain();
 }
 
 /** Nothing of it stays. */
@@ -120,18 +179,27 @@ async function passed() {
   passing = true;
   const box = part('problem');
   box.replaceChildren();
-  try {
-    const answer = await call(section.dataset.acknowledge, { key: pair.key });
-    if (!answer.ok && answer.status !== 409 && answer.status !== 410) throw new Error(String(answer.status));
+  const answer = await call(section.dataset.acknowledge, { key: pair.key }).catch(() => null);
+  if (answer?.ok || [409, 410].includes(answer?.status)) {
     const task = section.dataset.task;
     await end('Passed on. It cannot be shown again.');
     document.dispatchEvent(new CustomEvent('oust:passed', { detail: task }));
     location.assign(location.pathname);
-  } catch {
-    passing = false;
-    box.className = 'note bad';
-    box.textContent = 'The server did not hear it. The password stays here; try again.';
+    return;
   }
+  passing = false;
+  box.className = 'note bad';
+  box.replaceChildren(...await unheard(answer));
+}
+
+/** Why “passed on” was not recorded, and what to do. */
+async function unheard(answer) {
+  if (!answer) return ['The server did not hear it. The password stays here; try again.'];
+  if (answer.status === 401) {
+    return ['You are signed out, so it was not recorded. The password stays sealed to this browser; this dialog comes back with you. ', signInLink()];
+  }
+  const { title = `the server answered ${answer.status}`, detail } = await answer.json().catch(() => ({}));
+  return [`It was not recorded: ${[title, detail].filter(Boolean).join(': ')}. The password stays here.`];
 }
 
 function tick() {
@@ -154,8 +222,7 @@ function tick() {
 async function look() {
   section = document.querySelector('[data-reveal]');
   if (!section || section.dataset.mine !== 'true' || gone) return;
-  const stage = section.dataset.stage;
-  if (stage !== 'waiting' && stage !== 'sealed') {
+  if (!['waiting', 'sealed'].includes(stage())) {
     if (pair || secret) await end('');
     return;
   }
@@ -168,25 +235,33 @@ async function look() {
     pair = null;
     return;
   }
-  if (stage === 'waiting') await beat();
-  else await fetchSecret();
+  if (stage() !== seen) [seen, trouble, notBefore] = [stage(), null, 0];
+  if (secret) says('The password is open in the dialog.');
+  complain();
+  if (stage() === 'waiting') await beat();
+  else await retry();
 }
 
 part('show').addEventListener('click', () => (shown ? mask() : unmask()));
 part('copy').addEventListener('click', copy);
 part('passed').addEventListener('click', passed);
+document.addEventListener('click', (event) => {
+  if (!event.target.closest('[data-reveal-open]')) return;
+  says('Asking the server for the password…');
+  fetchSecret();
+});
 // Neither Escape nor a click beside it closes what can be opened only once.
 dialog.addEventListener('cancel', (event) => { event.preventDefault(); part('stay').hidden = false; });
 dialog.addEventListener('keydown', (event) => { if (event.key === 'Escape') { event.preventDefault(); part('stay').hidden = false; } });
 dialog.addEventListener('close', () => { if (secret) present(); });
-addEventListener('beforeunload', (event) => { if (secret) { event.preventDefault(); event.returnValue = ''; } });
+addEventListener('beforeunload', (event) => { if (secret && !leaving) { event.preventDefault(); event.returnValue = ''; } });
 addEventListener('pagehide', () => { secret = null; part('secret').replaceChildren(); });
 addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 addEventListener('visibilitychange', () => { if (document.visibilityState === 'hidden' && secret) mask(); });
 document.addEventListener('oust:swapped', look);
 setInterval(beat, 15_000);
 setInterval(tick, 1_000);
-// The event may be missed: while it is awaited, ask now and then.
-setInterval(() => { if (pair && section?.dataset.stage === 'waiting' && !gone) fetchSecret(); }, 5_000);
+// The event may be missed, and an answer too: ask now and then.
+setInterval(retry, 5_000);
 tidy().catch(() => null);
 look();

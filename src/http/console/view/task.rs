@@ -1,6 +1,7 @@
 //! One task: what exactly will be done to whom, the evidence, who said what, and what happens next.
 
 mod by_hand;
+mod held;
 mod next;
 mod parked;
 mod parts;
@@ -15,6 +16,7 @@ use super::{Eye, orders, paths, text, words};
 use crate::domain::task::{Kind, Progress, State, Task};
 
 pub use by_hand::ByHand;
+pub use held::{Held, follows_revoke, is_due};
 pub use next::Choices;
 pub use parked::{Parked, ParkedLine};
 pub use parts::{Clocks, Deed, Tally, VoteLine};
@@ -66,6 +68,10 @@ pub struct TaskView {
     /// What saying yes means, step by step.
     pub after: Vec<String>,
     pub reveal: Option<Reveal>,
+    /// Approved, and held back by a guard.
+    pub held: Option<Held>,
+    /// Approved, and not executed yet: a guard may hold it back.
+    due: bool,
     pub shadow: bool,
     pub playbook: Option<String>,
     pub playbook_href: Option<String>,
@@ -107,6 +113,8 @@ impl TaskView {
             choices,
             parked: None,
             reveal: Reveal::of(task, eye),
+            held: None,
+            due: is_due(task),
             shadow: task.shadow,
             playbook: task.playbook.as_ref().map(|p| text::line(&format!("{} version {}", p.name, p.version))),
             playbook_href: task.playbook.as_ref().map(|p| paths::playbook(&p.name)),
@@ -135,7 +143,8 @@ impl TaskView {
     pub fn topics(&self) -> String {
         // Whom a release frees changes with the cases, not with the task.
         let more = if self.word == "release" { " cases" } else { "" };
-        format!("task:{}{more}", self.id)
+        let pause = if self.due { " status" } else { "" };
+        format!("task:{}{more}{pause}", self.id)
     }
 }
 
@@ -174,10 +183,12 @@ fn status(task: &Task, eye: Eye<'_>) -> (String, Option<When>) {
     let because = |reason: &str| text::line(reason);
     match &task.state {
         State::Pending if task.kind == Kind::Manual => ("Nobody has reported it done yet.".to_owned(), None),
-        State::Pending => ("Nobody has decided yet.".to_owned(), None),
+        State::Pending => (parts::so_far(task).unwrap_or("Nobody has decided yet.".to_owned()), None),
         State::Escalated { at } => {
             let to = task.policy.escalate.as_ref().map(|escalation| escalation.to.join(", ")).unwrap_or_default();
-            (format!("Nobody decided in time, so {} were asked too.", text::line(&to)), when(at))
+            let so_far = parts::so_far(task).map(|so_far| format!("{so_far} ")).unwrap_or_default();
+            let who = if so_far.is_empty() { "Nobody" } else { "Not enough of them" };
+            (format!("{so_far}{who} decided in time, so {} were asked too.", text::line(&to)), when(at))
         }
         State::Approved { at, by: ids, .. } if task.shadow => {
             (format!("{} approved it in shadow mode: nothing of it is ever executed.", by(ids)), when(at))

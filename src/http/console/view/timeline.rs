@@ -199,8 +199,16 @@ fn of_audit(seq: u64, line: &Audit, eye: Eye<'_>) -> Option<Happening> {
     let is_notice = line.verb.starts_with("notify") || line.verb.starts_with("notice");
     let sort = if is_notice { Sort::Notice } else { Sort::Audit };
     let tone = if line.verb.ends_with("refused") || line.verb.ends_with("failed") { Tone::Warn } else { Tone::Plain };
-    let verb = words::capital(&words::plain(&line.verb.replace('.', " ")));
-    let happening = Happening::new(line.at, eye.now, sort, tone, format!("{verb} by {}", eye.names.actor(&line.actor)))
+    // The worker only read these.
+    let text = match line.verb.as_str() {
+        "password.changed_by_user" => "The user replaced the temporary password".to_owned(),
+        "password.not_changed_by_user" => "For two weeks nobody was seen to replace the temporary password".to_owned(),
+        verb => {
+            let verb = words::capital(&words::plain(&verb.replace('.', " ")));
+            format!("{verb} by {}", eye.names.actor(&line.actor))
+        }
+    };
+    let happening = Happening::new(line.at, eye.now, sort, tone, text)
         .with("detail", Some(words::brief(&line.detail)).filter(|detail| detail != "none" && detail != "{}"))
         .with("audit", Some(format!("record {seq}")));
     Some(happening)

@@ -55,8 +55,10 @@ pub struct Travel {
     pub gap: Option<String>,
     /// Kilometres along the great circle.
     pub distance: Option<u64>,
-    /// Kilometres per hour.
+    /// Kilometres per hour; `None` also where the times are too close together to tell one.
     pub speed: Option<u64>,
+    /// Both at the same moment, and too far apart for a place that an address tells wrong.
+    at_once: bool,
     /// The signals tell no places: these are of the sign-ins that were read.
     pub of_sign_ins: bool,
 }
@@ -66,6 +68,9 @@ const LATER: SignedDuration = SignedDuration::from_mins(10);
 
 /// Faster than any airliner, airports left out.
 const PLANE: u64 = 1_000;
+
+/// The places of addresses are told wrong by so many kilometres often enough.
+const UNCERTAIN: u64 = 100;
 
 impl Travel {
     /// Between the two latest distinct places of one signal.
@@ -102,18 +107,23 @@ impl Travel {
     fn between(from: &Place, to: &Place) -> Self {
         let distance = distance(from, to);
         let gap = from.at.zip(to.at).map(|(from, to)| to.duration_since(from));
+        let at_once = gap.is_some_and(|gap| gap.as_secs() == 0) && distance.is_some_and(|km| km > UNCERTAIN);
         Self {
             from: name(from),
             to: name(to),
             gap: gap.map(words::span),
             distance,
             speed: distance.zip(gap).and_then(|(km, gap)| speed(km, gap)),
+            at_once,
             of_sign_ins: false,
         }
     }
 
     /// What it means, in words.
     pub fn verdict(&self) -> Option<&'static str> {
+        if self.at_once {
+            return Some("practically at the same moment, faster than any airliner");
+        }
         match self.speed? {
             speed if speed > PLANE => Some("faster than an airliner"),
             speed if speed > 250 => Some("possible only by plane"),
@@ -172,6 +182,21 @@ mod tests {
         assert_eq!(travel.gap.as_deref(), Some("40 min"));
         assert!((5_100..5_300).contains(&travel.distance.expect("coordinates")), "{travel:?}");
         assert_eq!(travel.verdict(), Some("faster than an airliner"));
+    }
+
+    #[test]
+    fn two_places_at_the_same_moment_are_impossible_travel_unless_they_are_neighbours() {
+        let travel = |city: &str, latitude, longitude, at: &str| {
+            let berlin = place("Berlin", 52.52, 13.405, "2026-11-22T13:21:00.002Z");
+            Travel::of(&[place(city, latitude, longitude, at), berlin]).expect("two places")
+        };
+        for at in ["2026-11-22T13:21:00Z", "2026-11-22T13:21:00.002Z", "2026-11-22T13:21:00.900Z"] {
+            let lagos = travel("Lagos", 6.455, 3.384, at);
+            let said = (lagos.speed, lagos.verdict());
+            assert_eq!(said, (None, Some("practically at the same moment, faster than any airliner")), "{at}");
+            assert_eq!(travel("Potsdam", 52.39, 13.06, at).verdict(), None, "{at}");
+        }
+        assert!(travel("Lagos", 6.455, 3.384, "2026-11-22T13:21:01.002Z").speed.is_some());
     }
 
     #[test]

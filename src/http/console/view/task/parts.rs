@@ -108,6 +108,17 @@ impl Tally {
     }
 }
 
+/// `1 of 2 have approved.`, where some voted and more are needed.
+pub(super) fn so_far(task: &Task) -> Option<String> {
+    let said = |verdict: Verdict, need: u32| {
+        let have = task.votes.iter().filter(|vote| vote.verdict == verdict).count();
+        (have > 0).then(|| format!("{have} of {} have {}.", need.max(1), verdict.past()))
+    };
+    let votes = [said(Verdict::Approve, task.policy.approve), said(Verdict::Deny, task.policy.deny)];
+    let said: Vec<String> = votes.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(" "))
+}
+
 /// `group:on-call` as `the group on-call`.
 fn names(entries: &[String]) -> String {
     let name = |entry: &String| match entry.split_once(':') {
