@@ -318,7 +318,7 @@ async function comesBack(nora) {
   await nora.tab.route('**/presence', (route) => route.abort());
   await nora.button('Approve').click();
   await stage.becomes(task.id, 'approved');
-  await nora.tab.getByText('No connection to the server. The password is not set', { exact: false }).waitFor();
+  await nora.tab.getByText('No connection to the server. The password is set only while', { exact: false }).waitFor();
   const keys = await nora.keys();
   await nora.tab.close();
   Object.assign(nora, { tab: await nora.context.newPage() });

@@ -196,7 +196,7 @@ async function passed() {
 async function unheard(answer) {
   if (!answer) return ['The server did not hear it. The password stays here; try again.'];
   if (answer.status === 401) {
-    return ['You are signed out, so it was not recorded. The password stays sealed to this browser; this dialog comes back with you. ', signInLink()];
+    return ['You are signed out, so it was not recorded. The password stays sealed to this browser; this dialog opens again once you are back. ', signInLink()];
   }
   const { title = `the server answered ${answer.status}`, detail } = await answer.json().catch(() => ({}));
   return [`It was not recorded: ${[title, detail].filter(Boolean).join(': ')}. The password stays here.`];
