@@ -115,7 +115,7 @@ async fn a_role_that_could_not_be_read_with_the_account_is_found_before_the_rese
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_reset_lets_nobody_in_again_before_somebody_did_it_by_hand() {
-    let text = "name: locks\nversion: 1\ndescription: A test.\non:\n  signals: [anomalous_token]\ncontain:\n  - do: revoke_sessions\n  - do: disable_account\nrecover:\n  - do: reset_password\n    approval: on_call\n  - do: enable_account\n    approval: on_call\n";
+    let text = "name: locks\nversion: 1\ndescription: A test.\non:\n  signals: [anomalous_token]\ncontain:\n  - do: revoke_sessions\n  - do: disable_account\n    unattended: true\nrecover:\n  - do: reset_password\n    approval: on_call\n  - do: enable_account\n    approval: on_call\n";
     let app = app_with(Setup { playbooks: vec![("locks.yaml".to_owned(), text.to_owned())], ..Setup::default() }).await;
     let ada = app.twin.special(Special::Ada);
     app.alert(ada, "anomalousToken").await;

@@ -1,5 +1,5 @@
-// One way to send JSON to our own routes. A proof in another tab renews the session and with it the token: then this page
-// learns the new one and sends once more.
+// One way to send JSON to our own routes. A proof renews the session and with it the token, also from another tab: then this
+// page learns the new one and sends once more.
 
 async function send(url, body) {
   return fetch(url, {
@@ -27,10 +27,13 @@ export async function renewed() {
   return true;
 }
 
-/** The answer, whatever it says. Rejects where there is none. */
+/** The answer, whatever it says. Rejects where there is none. What set out before a renewal is refused, and sent once more. */
 export async function post(url, body) {
+  const token = document.body.dataset.csrf;
   const answer = await send(url, body);
-  return answer.status === 403 && await renewed() ? send(url, body) : answer;
+  if (![401, 403].includes(answer.status)) return answer;
+  await renewed();
+  return document.body.dataset.csrf === token ? answer : send(url, body);
 }
 
 /** Where one signs in again and comes back to this page. */
