@@ -130,15 +130,8 @@ impl Record {
         if refusal.is_alarming {
             detail["alarming"] = json!(true);
         }
-        let audit = Audit {
-            at,
-            actor: who,
-            verb: VERB.to_owned(),
-            tenant: None,
-            object_id: None,
-            case: refusal.case,
-            detail,
-        };
+        let audit =
+            Audit { at, actor: who, verb: VERB.to_owned(), tenant: None, object_id: None, case: refusal.case, detail };
         let batch = Batch { expect: None, ops: vec![Op::Audit(Box::new(audit))] };
         match store.commit(Lane::Other, batch).await {
             Ok(()) => true,

@@ -49,6 +49,18 @@ pub trait Conditions {
     fn holds(&self, source: &str, context: &Value) -> Result<bool, String>;
 }
 
+/// Where an open case may stand, in a word.
+pub const CASE_WORDS: [&str; 8] = [
+    "open",
+    "not_contained",
+    "not_contained_guest",
+    "parked",
+    "revoke_accepted",
+    "contained",
+    "password_unchanged",
+    "password_lost",
+];
+
 /// The instant all sessions older than it are dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
@@ -427,7 +439,7 @@ impl Person {
         self.doc.watermark.is_some_and(|mark| activity <= mark.at)
     }
 
-    /// One word for lists: where the containment stands.
+    /// One word for lists: where the containment stands; of an open case one of [`CASE_WORDS`].
     pub fn case_word(&self) -> &'static str {
         use super::run::StepState as S;
         let Some(case) = &self.doc.case else { return "closed" };

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0003_reviewers.sql"),
     include_str!("../migrations/sqlite/0004_pages.sql"),
     include_str!("../migrations/sqlite/0005_presence.sql"),
+    include_str!("../migrations/sqlite/0006_case_states.sql"),
 ];
 
 /// How long a statement waits for another process's short transaction.
