@@ -214,7 +214,7 @@ mod tests {
         let error = migrate(Path::new("oust.db"), &mut conn).expect_err("newer");
         assert_eq!(
             error.to_string(),
-            "oust.db has schema 99, this oust knows up to 5; run the newer oust that wrote it"
+            "oust.db has schema 99, this oust knows up to 6; run the newer oust that wrote it"
         );
     }
 
