@@ -32,6 +32,8 @@ pub(super) enum Told {
     Alarm,
     /// Whoever refused it has put it into the audit trail.
     Recorded,
+    /// Nothing was refused: it is not there yet, and a page that waits for it asks again and again.
+    NotYet,
 }
 
 /// A refusal, before it knows its request's id.
@@ -115,6 +117,11 @@ impl Problem {
     /// It stands in the audit trail: whoever is known is not recorded again as refused.
     pub fn recorded(self) -> Self {
         Self { told: Told::Recorded, ..self }
+    }
+
+    /// It only says that something is not there yet.
+    pub fn not_yet(self) -> Self {
+        Self { told: Told::NotYet, ..self }
     }
 
     /// It is to be recorded as a sign of trouble.

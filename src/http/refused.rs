@@ -51,7 +51,7 @@ impl Asked {
             StatusCode::FORBIDDEN => true,
             status => status.is_client_error() && !self.method.is_safe(),
         };
-        (is_refusal && told != Told::Recorded).then(|| {
+        (is_refusal && matches!(told, Told::Nowhere | Told::Alarm)).then(|| {
             let problem = answer.extensions().get::<Unrendered>().map(|Unrendered(problem)| problem);
             let text = |key| problem.and_then(|problem| problem.get(key)).and_then(Value::as_str);
             // What does not fit is described with words of what was sent.
