@@ -40,6 +40,8 @@ pub struct Running {
     engine: Option<Engine>,
     stop: CancellationToken,
     served: Option<tokio::task::JoinHandle<usize>>,
+    /// Audits what is refused; its last summary comes once nobody is answered any more.
+    refusals: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
 /// Opens the store that is configured.
@@ -93,7 +95,7 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
         _ => None,
     };
     let address = config.listen;
-    let mut running = Running { address, store, queue: Arc::clone(&queue), engine, stop, served: None };
+    let mut running = Running { address, store, queue: Arc::clone(&queue), engine, stop, served: None, refusals: None };
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     running.address = listener.local_addr()?;
@@ -101,7 +103,7 @@ pub async fn start(config: Config, roles: &[Role]) -> anyhow::Result<Running> {
     let pages = reviewers.filter(|_| roles.contains(&Role::Console)).map(Reviewers::for_pages);
     let surface = running.surface(&config, roles, pages.clone(), &telemetry, &clock)?;
     let console = console::console(&running, &config, roles, pages, &telemetry, &clock)?;
-    if roles.contains(&Role::Receiver) || console.is_some() {
+    if roles.contains(&Role::Receiver) || roles.contains(&Role::Console) {
         running.audit_refusals(&surface, console.as_ref().map(Console::sign_in), &queue, &clock);
     }
     let mut router = http::router(surface);
@@ -130,6 +132,12 @@ impl Running {
                 Ok(0) => {}
                 Ok(cut) => tracing::warn!(cut, "connections were cut at shutdown"),
                 Err(error) => tracing::error!(error = %error, "the HTTP surface ended badly"),
+            }
+        }
+        if let Some((closed, refusals)) = self.refusals.take() {
+            closed.cancel();
+            if tokio::time::timeout(PATIENCE, refusals).await.is_err() {
+                tracing::warn!("the last refusals could not be audited in time");
             }
         }
         if let Some(engine) = &self.engine {

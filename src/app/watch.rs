@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Running;
 use crate::engine::Clock;
 use crate::http::sign_in::SignIn;
@@ -16,20 +18,22 @@ use crate::telemetry::Telemetry;
 impl Running {
     /// Refused senders are audited as one summary a minute (law 11), and once more at the end.
     pub(super) fn audit_refusals(
-        &self,
+        &mut self,
         surface: &http::State,
         sign_in: Option<&SignIn>,
         queue: &Arc<dyn Queue>,
         clock: &Clock,
     ) {
         let sign_in = sign_in.cloned();
-        let (surface, clock, queue, stop) = (surface.clone(), Arc::clone(clock), Arc::clone(queue), self.stop.clone());
-        tokio::spawn(async move {
+        let (surface, clock, queue) = (surface.clone(), Arc::clone(clock), Arc::clone(queue));
+        let closed = CancellationToken::new();
+        let end = closed.clone();
+        let task = tokio::spawn(async move {
             let (mut ending, mut unsaid) = (false, VecDeque::new());
             while !ending {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_secs(60)) => {}
-                    () = stop.cancelled() => ending = true,
+                    () = end.cancelled() => ending = true,
                 }
                 let mut refused = surface.take_refusals();
                 refused.extend(sign_in.iter().flat_map(SignIn::take_refusals));
@@ -62,6 +66,7 @@ impl Running {
                 }
             }
         });
+        self.refusals = Some((closed, task));
     }
 
     /// Looks at store and queue once a second, so that `/readyz` answers without waiting for them.

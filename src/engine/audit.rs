@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Inner;
 use crate::domain::chain::Tip;
 use crate::seal::SigningKey;
-use crate::store::{self, Audit, Batch, Lane as Priority, Op};
+use crate::store::{self, Audit, Batch, Lane as Priority, Op, Store};
 
 /// The setting with the end of the chain.
 const TIP: &str = "audit:tip";
@@ -42,6 +42,45 @@ impl Kept {
     }
 }
 
+/// How far the trail is chained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chained {
+    /// The last record that is; `None`: none is.
+    pub to: Option<u64>,
+    /// When the first that is not was written; `None`: all are.
+    pub waits_since: Option<Timestamp>,
+}
+
+/// Looks how far the trail is chained. An end that cannot be read is none: nothing behind it is chained either.
+///
+/// # Errors
+/// The store is away.
+pub async fn chained(store: &dyn Store) -> Result<Chained, store::Error> {
+    let known = store.setting(TIP).await?;
+    let kept = read(known.as_ref()).ok().flatten();
+    let rows = store.audit_in_order(kept.as_ref().map(|kept| kept.cursor.as_str()), 1).await?;
+    Ok(Chained { to: kept.map(|kept| kept.tip.position), waits_since: rows.first().and_then(written_at) })
+}
+
+fn written_at(row: &store::Recorded) -> Option<Timestamp> {
+    serde_json::from_str::<Audit>(&row.record).ok().map(|audit| audit.at)
+}
+
+/// Says how far the chain is behind: here, and whoever leads, so that a chain that stands still is seen everywhere.
+pub(super) async fn measure(inner: &Inner) {
+    match chained(&*inner.store).await {
+        Ok(chained) => inner.told_behind(chained.waits_since),
+        Err(error) => inner.telemetry.store_error("audit.lag", &error),
+    }
+}
+
+impl Inner {
+    fn told_behind(&self, since: Option<Timestamp>) {
+        let lag = since.and_then(|at| std::time::Duration::try_from(self.now().duration_since(at)).ok());
+        self.telemetry.audit_lag(lag.unwrap_or_default());
+    }
+}
+
 /// Follows the trail to its end.
 pub(super) async fn follow(inner: &Arc<Inner>) {
     if let Err(error) = chain(inner).await {
@@ -54,11 +93,8 @@ async fn chain(inner: &Inner) -> Result<(), store::Error> {
         let known = inner.store.setting(TIP).await?;
         let kept = read(known.as_ref())?;
         let rows = inner.store.audit_in_order(kept.as_ref().map(|kept| kept.cursor.as_str()), MANY).await?;
-        let Some(last) = rows.last() else {
-            inner.telemetry.audit_lag(std::time::Duration::ZERO);
-            return Ok(());
-        };
-        let oldest = rows.first().and_then(|row| serde_json::from_str::<Audit>(&row.record).ok()).map(|audit| audit.at);
+        inner.told_behind(rows.first().and_then(written_at));
+        let Some(last) = rows.last() else { return Ok(()) };
         let (tip, signed) = kept.map_or((Tip::START, None), |kept| (kept.tip, kept.signed));
         let tip = rows.iter().fold(tip, |tip, row| tip.then(&row.record));
         let next = Kept { tip, cursor: last.cursor.clone(), signed };
@@ -69,8 +105,6 @@ async fn chain(inner: &Inner) -> Result<(), store::Error> {
             Err(store::Error::Changed(_)) => return Ok(()),
             other => other?,
         }
-        let lag = oldest.and_then(|at| std::time::Duration::try_from(inner.now().duration_since(at)).ok());
-        inner.telemetry.audit_lag(lag.unwrap_or_default());
     }
 }
 

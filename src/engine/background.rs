@@ -13,6 +13,7 @@ use super::duties::{self, AUDIT, CLOCKS, WATCH, leads};
 use super::intake::{Asking, Held};
 use super::lane::Message;
 use super::{Inner, audit, handover, lock, poll, watch};
+use crate::domain::person::CASE_WORDS;
 use crate::domain::task::Kind;
 use crate::store::{self, Claimed, Hint};
 
@@ -358,6 +359,7 @@ fn playbooks(inner: &Inner) {
 }
 
 async fn figures(inner: &Arc<Inner>) {
+    audit::measure(inner).await;
     let now = inner.now();
     let figures = match inner.store.figures(now).await {
         Ok(figures) => figures,
@@ -367,6 +369,9 @@ async fn figures(inner: &Arc<Inner>) {
         at.and_then(|at| Duration::try_from(now.duration_since(at)).ok()).unwrap_or(Duration::ZERO)
     };
     inner.telemetry.queue(figures.queue_depth, age(figures.queue_oldest));
+    for word in CASE_WORDS {
+        inner.telemetry.cases(word, figures.cases_in(word));
+    }
     inner.telemetry.runs("open", figures.runs_open);
     inner.telemetry.effects_unknown(figures.effects_unknown);
     inner.telemetry.buried_open(figures.buried);

@@ -64,7 +64,7 @@ use crate::store::reviewers::Reviewers;
 use crate::store::{self, Batch, Browser, Expect, Op, PersonRow};
 use crate::telemetry::Telemetry;
 
-pub use audit::CHECKPOINT;
+pub use audit::{CHECKPOINT, Chained, chained};
 pub use decide::{DecideError, Evidence, Recorded};
 pub use hook::{Fate, Hook, NoHook, Place};
 pub use order::{Asked, OrderError, offers};

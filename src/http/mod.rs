@@ -14,6 +14,7 @@ mod health;
 pub(crate) mod html;
 mod pause;
 mod problem;
+mod refused;
 mod serve;
 pub mod sign_in;
 mod state;

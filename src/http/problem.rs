@@ -24,6 +24,18 @@ impl RequestId {
 /// Where the request's id is answered.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What was said of a refusal besides the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    Nowhere,
+    /// Nothing yet, and somebody must look: the attempt itself is a sign of trouble.
+    Alarm,
+    /// Whoever refused it has put it into the audit trail.
+    Recorded,
+    /// Nothing was refused: it is not there yet, and a page that waits for it asks again and again.
+    NotYet,
+}
+
 /// A refusal, before it knows its request's id.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -34,6 +46,7 @@ pub struct Problem {
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     extra: Map<String, Value>,
+    told: Told,
 }
 
 macro_rules! problems {
@@ -100,7 +113,22 @@ problems! {
 
 impl Problem {
     fn new(status: StatusCode, word: &'static str, title: &'static str, detail: String) -> Self {
-        Self { status, word, title, detail, headers: Vec::new(), extra: Map::new() }
+        Self { status, word, title, detail, headers: Vec::new(), extra: Map::new(), told: Told::Nowhere }
+    }
+
+    /// It stands in the audit trail: whoever is known is not recorded again as refused.
+    pub fn recorded(self) -> Self {
+        Self { told: Told::Recorded, ..self }
+    }
+
+    /// It only says that something is not there yet.
+    pub fn not_yet(self) -> Self {
+        Self { told: Told::NotYet, ..self }
+    }
+
+    /// It is to be recorded as a sign of trouble.
+    pub fn alarming(self) -> Self {
+        Self { told: Told::Alarm, ..self }
     }
 
     /// Adds `Retry-After`, in seconds.
@@ -208,6 +236,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(name.clone(), value.clone());
         }
         response.extensions_mut().insert(Unrendered(self.json()));
+        response.extensions_mut().insert(self.told);
         response
     }
 }

@@ -19,12 +19,13 @@ use crate::domain::{DeliveryId, Finding, Signal, SignalId, TenantName};
 use crate::queue::Queue;
 use crate::sources::mapped::Mapping;
 use crate::sources::{ArmWorkspace, Context, Error, Parsed, auth, microsoft};
-use crate::store::{Acceptance, Store};
+use crate::store::{Acceptance, Store, Token};
 use crate::telemetry::{self, Telemetry};
 
 use super::Problem;
 use super::answer::Answer;
 use super::health::Readiness;
+use super::refused::{self, Record, Refusal};
 
 /// What a connection and a request may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,6 +239,7 @@ struct Inner {
     deliveries: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     refusals: Mutex<Refusals>,
+    record: Record,
 }
 
 /// Refusals by source and reason since they were last taken.
@@ -255,6 +257,8 @@ impl fmt::Debug for State {
 
 /// Reads of the API answered at once; they must not starve deliveries of the store.
 const READERS: usize = 64;
+/// Refusals of one token that are recorded in a minute.
+const PER_TOKEN: NonZeroU32 = NonZeroU32::new(30).expect("it is not zero");
 
 impl State {
     pub fn new(parts: Parts) -> Self {
@@ -278,6 +282,7 @@ impl State {
             covered: parts.covered,
             paused: parts.paused,
             refusals: Mutex::default(),
+            record: Record::per_minute(PER_TOKEN),
         }))
     }
 
@@ -292,6 +297,14 @@ impl State {
         self.0.telemetry.delivery_refused(source, reason);
         let mut refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         *refusals.entry((source.to_owned(), reason)).or_default() += 1;
+    }
+
+    /// Records what the bearer of a token was refused.
+    pub(super) async fn record(&self, bearer: &Token, refusal: Refusal) {
+        let Some(store) = self.store() else { return };
+        if !self.0.record.keeps(&**store, format!("token:{}", bearer.name), refusal, self.now()).await {
+            self.refused("api", refused::NOT_RECORDED);
+        }
     }
 
     pub(super) fn way(&self, name: &str) -> Option<&Way> {

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use super::problem::{Problem, RequestId};
+use super::refused::Asked;
 use super::state::State;
 use crate::store::Token;
 
@@ -17,7 +18,7 @@ pub fn hash_of(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
 }
 
-/// Lets requests with a live token pass; the token is in the request's extensions then.
+/// Lets requests with a live token pass, the token in their extensions, and records what such a one is refused.
 pub(super) async fn required(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
     let _place = match state.reading_place() {
         Ok(place) => place,
@@ -26,8 +27,13 @@ pub(super) async fn required(Shared(state): Shared<State>, mut request: Request,
     let id = RequestId::of(&request);
     match token(&state, request.headers(), &id).await {
         Ok(token) => {
-            request.extensions_mut().insert(token);
-            next.run(request).await
+            let asked = Asked::of(&request);
+            request.extensions_mut().insert(token.clone());
+            let answer = next.run(request).await;
+            if let Some(refusal) = asked.refused(&answer) {
+                state.record(&token, refusal).await;
+            }
+            answer
         }
         Err(problem) => problem.into_response(),
     }

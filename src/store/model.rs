@@ -342,12 +342,26 @@ pub struct Figures {
     pub people_due: u64,
     pub runs_open: u64,
     pub cases_open: u64,
+    /// Open cases by where they stand (`CaseRow::state`).
+    pub cases_by_state: Vec<(String, u64)>,
     /// Open tasks by kind, and the oldest.
     pub tasks_open: Vec<(String, u64)>,
     pub tasks_oldest: Option<Timestamp>,
     pub effects_unknown: u64,
     pub buried: u64,
     pub parked: u64,
+}
+
+impl Figures {
+    /// Open cases that stand there.
+    pub fn cases_in(&self, state: &str) -> u64 {
+        among(&self.cases_by_state, state)
+    }
+}
+
+/// The count of this word.
+pub(super) fn among(counts: &[(String, u64)], word: &str) -> u64 {
+    counts.iter().find(|(one, _)| one == word).map_or(0, |(_, count)| *count)
 }
 
 /// What a redelivery joins.

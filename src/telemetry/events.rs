@@ -235,6 +235,11 @@ impl Telemetry {
         );
     }
 
+    /// How many open cases stand there.
+    pub fn cases(&self, state: &'static str, count: u64) {
+        self.0.cases.get_or_create(&ByState::of(state)).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// How many runs are in a state.
     pub fn runs(&self, state: &'static str, count: u64) {
         self.0.runs.get_or_create(&ByState::of(state)).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -331,6 +336,7 @@ mod tests {
             let call = GraphCall { operation, status, client_request_id: "key", request_id: None, took: second };
             telemetry.graph_call(&call);
         }
+        telemetry.cases("password_unchanged", 3);
         telemetry.runs("waiting", 2);
         telemetry.tasks_open(TaskKind::Approval, 4);
         telemetry.tasks_oldest(second);
@@ -350,6 +356,7 @@ mod tests {
             r#"oust_graph_calls_total{operation="revoke_sign_in_sessions",status="throttled"} 1"#,
             r#"oust_graph_calls_total{operation="revoke_sign_in_sessions",status="none"} 1"#,
             "oust_graph_throttled_total 1",
+            r#"oust_cases{state="password_unchanged"} 3"#,
             r#"oust_runs{state="waiting"} 2"#,
             r#"oust_tasks_open{kind="approval"} 4"#,
             "oust_tasks_oldest_seconds 1.0",

@@ -269,11 +269,18 @@ async function play(one) {
   const token = (await stage.cli('token', 'create', 'leak-test')).token;
   const answers = [];
   const look = async () => {
-    const pages = ['cases', `cases/${task.case}`, 'tasks', `tasks/${task.id}`, 'runs', 'signals', 'audit', 'overview', 'reviewers', 'buried', 'playbooks'];
-    for (const page of pages) {
+    const read = async (page) => {
       const answer = await fetch(`http://127.0.0.1:${ports.at(-1)}/api/v1/${page}`, { headers: { Authorization: `Bearer ${token}` } });
-      answers.push(Buffer.from(await answer.arrayBuffer()));
-    }
+      const bytes = Buffer.from(await answer.arrayBuffer());
+      assert.equal(answer.status, 200, `/api/v1/${page}: ${bytes}`);
+      answers.push(bytes);
+      return JSON.parse(bytes);
+    };
+    for (const page of ['overview', 'cases', 'tasks', `tasks/${task.id}`, 'buried', 'audit', 'pause']) await read(page);
+    const found = await read(`cases/${task.case}`);
+    const [runs, signals] = [found.runs.map((one) => one.run.id), found.signals.map((one) => one.signal.id)];
+    assert.ok(runs.length > 0 && signals.length > 0, 'the case has both');
+    for (const page of [...runs.map((id) => `runs/${id}`), ...signals.map((id) => `signals/${id}`)]) await read(page);
     for (const args of [['task', 'show', task.id], ['case', 'show', task.case], ['audit', 'export']]) {
       const { stdout, stderr } = await run(oust, [...args, '--config', stage.config], big).catch((error) => error);
       answers.push(stdout, stderr);

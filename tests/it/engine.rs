@@ -1,10 +1,13 @@
 //! From a signal to an eviction, on a real store against the twin.
 
 use jiff::SignedDuration;
+use oust::domain::person::CASE_WORDS;
 use oust::domain::task::{Kind, Verdict};
+use oust::store::{Audit, Batch, Lane, Op};
 use oust::twin::Special;
+use serde_json::json;
 
-use crate::support::{App, Setup, is_waiting};
+use crate::support::{App, Setup, is_waiting, until, until_async};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_revokes_at_once_and_a_reset_waits_for_a_human() {
@@ -96,4 +99,40 @@ async fn a_break_glass_identity_is_never_touched() {
     assert_eq!(app.count("revokeSignInSessions", glass).received, 0);
     assert!(app.picture().await.contains("guard.refused"));
     assert!(app.open_tasks().await.iter().any(|t| t.title.contains("break-glass")));
+}
+
+/// What a gauge stands at.
+fn gauge(app: &App, name: &str) -> Option<f64> {
+    let text = app.setup.telemetry.render();
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_stands_still_is_seen_to_fall_behind() {
+    let app = App::start().await;
+    let record = |at| {
+        let (actor, verb) = ("operator:ada".to_owned(), "a.deed".to_owned());
+        Op::Audit(Box::new(Audit { at, actor, verb, tenant: None, object_id: None, case: None, detail: json!({}) }))
+    };
+    // An end that nobody can go on from.
+    let torn = Op::PutSetting { key: "audit:tip".into(), value: json!({ "position": "torn" }) };
+    let one = vec![torn, record(app.clock.now())];
+    app.store.commit(Lane::Other, Batch { expect: None, ops: one }).await.expect("written");
+    app.clock.advance(SignedDuration::from_mins(7));
+    let another = vec![record(app.clock.now())];
+    app.store.commit(Lane::Other, Batch { expect: None, ops: another }).await.expect("written");
+    until("the oldest one's age", || gauge(&app, "oust_audit_lag_seconds ").is_some_and(|lag| lag >= 420.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_cases_are_counted_by_where_they_stand() {
+    let app = App::start().await;
+    app.alert(app.twin.person(1), "anomalousToken").await;
+    app.idle().await;
+    let of = |word: &str| gauge(&app, &format!("oust_cases{{state=\"{word}\"}} "));
+    until_async("one case where it stands, none elsewhere", async || {
+        let state = app.cases().await[0].state.clone();
+        CASE_WORDS.iter().all(|word| of(word) == Some(if *word == state { 1.0 } else { 0.0 }))
+    })
+    .await;
 }

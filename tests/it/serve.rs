@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use oust::store::{Filter, Page, Store};
 use oust::twin::{self, cloud_sid, person_id, person_upn};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::process::{CLIENT_STATE, Reader, Site, TwinProcess, detection};
+use crate::process::{CLIENT_STATE, Reader, Site, TwinProcess, client, detection, signed};
 use crate::support::{start_twin, until_async};
 
 const REVOKE: &str = "revokeSignInSessions";
@@ -336,6 +337,32 @@ async fn what_is_buried_is_listed_shown_replayed_and_dropped_while_serve_runs() 
     states.sort_unstable();
     assert_eq!(states, ["dropped", "replayed"], "{all}");
     assert_eq!(twin.revokes(person(5)).await, (1, 1), "replayed once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_in_the_trail_once_counted_by_reason_when_it_stops() {
+    let (_twin, base) = start_twin(20).await;
+    let site = Site::new(&base);
+    let process = site.serve().await;
+    let (http, guessed) = (client(), SecretString::from("whsec_Z3Vlc3NlZC1ndWVzc2VkLWd1ZXNzZWQtZ3Vlc3NlZCE="));
+    let body = detection(person(3), "anomalousToken", Timestamp::now()).to_string();
+    for id in ["msg_1", "msg_2", "msg_3"] {
+        let request = http.post(site.url("webhooks/sentinel"));
+        assert_eq!(signed(request, &guessed, id, body.as_bytes()).await.expect("an answer").0, 401);
+    }
+    let nobody = http.get(site.url("api/v1/cases")).send().await.expect("an answer");
+    assert_eq!(nobody.status(), 401);
+    assert!(process.terminate().await.success(), "{}", site.log());
+
+    let trail = site.store().audit(&Page { after: None, limit: 100 }).await.expect("a read").items;
+    let told: Vec<_> = trail.iter().filter(|(_, line)| line.verb == "deliveries.refused").collect();
+    let [(_, summary)] = told.as_slice() else { panic!("one summary: {trail:#?}") };
+    let missing = json!({ "source": "api", "reason": "missing", "count": 1 });
+    let refused = json!({ "source": "sentinel", "reason": "bad_signature", "count": 3 });
+    assert_eq!(summary.detail, json!([missing, refused]));
+    // The last records are chained and signed too.
+    let whole = site.said(&["audit", "verify"], 0);
+    assert_eq!(whole["records"], json!(trail.len()), "{whole}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -893,6 +893,7 @@ async fn figures_count_what_is_open(store: Arc<dyn Store>) {
     let due = PersonRow { due_at: Some(at(5)), urgent: true, ..person_row(1) };
     let later = PersonRow { due_at: Some(at(50)), ..person_row(2) };
     let parked = CaseRow { state: "parked".to_owned(), ..case_row(2, 2) };
+    let unchanged = |number| CaseRow { state: "password_unchanged".to_owned(), ..case_row(number, number) };
     let ops = vec![
         Op::Requeue { seq: rows[0].0, due_at: at(500) },
         Op::Dequeue(rows[1].0),
@@ -900,6 +901,9 @@ async fn figures_count_what_is_open(store: Arc<dyn Store>) {
         Op::PutPerson(Box::new(later)),
         Op::PutCase(Box::new(case_row(1, 1))),
         Op::PutCase(Box::new(parked)),
+        Op::PutCase(Box::new(unchanged(4))),
+        Op::PutCase(Box::new(unchanged(5))),
+        Op::PutCase(Box::new(closed(unchanged(6)))),
         Op::PutCase(Box::new(closed(case_row(3, 3)))),
         Op::PutRun(Box::new(run_row(1, 1, 1))),
         Op::PutRun(Box::new(RunRow { closed_at: Some(at(9)), ..run_row(2, 1, 1) })),
@@ -916,7 +920,10 @@ async fn figures_count_what_is_open(store: Arc<dyn Store>) {
     let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     assert_eq!((figures.queue_depth, millis(figures.queue_oldest)), (2, millis(Some(at(1)))));
     assert_eq!((figures.waiting, figures.people_due), (0, 1));
-    assert_eq!((figures.runs_open, figures.cases_open, figures.parked), (1, 2, 1));
+    assert_eq!((figures.runs_open, figures.cases_open, figures.parked), (1, 4, 1));
+    let by_state = [("open", 1), ("parked", 1), ("password_unchanged", 2)].map(|(word, n)| (word.to_owned(), n));
+    assert_eq!(figures.cases_by_state, by_state);
+    assert_eq!((figures.cases_in("password_unchanged"), figures.cases_in("contained")), (2, 0));
     assert_eq!(figures.tasks_open, [("manual".to_owned(), 1)]);
     assert_eq!(millis(figures.tasks_oldest), millis(Some(at(4))));
     assert_eq!((figures.effects_unknown, figures.buried), (1, 1));

@@ -51,6 +51,18 @@ pub trait Conditions {
     fn holds(&self, source: &str, context: &Value) -> Result<bool, String>;
 }
 
+/// Where an open case may stand, in a word.
+pub const CASE_WORDS: [&str; 8] = [
+    "open",
+    "not_contained",
+    "not_contained_guest",
+    "parked",
+    "revoke_accepted",
+    "contained",
+    "password_unchanged",
+    "password_lost",
+];
+
 /// A person in hand.
 #[derive(Debug, Clone)]
 pub struct Person {
@@ -279,7 +291,7 @@ impl Person {
         self.doc.watermark.is_some_and(|mark| activity <= mark.at)
     }
 
-    /// One word for lists: where the containment stands.
+    /// One word for lists: where the containment stands; of an open case one of [`CASE_WORDS`].
     pub fn case_word(&self) -> &'static str {
         use super::run::StepState as S;
         let Some(case) = &self.doc.case else { return "closed" };

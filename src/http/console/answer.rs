@@ -172,7 +172,8 @@ impl Deed {
             Some(at) if at >= me.session_started => Forbidden::SessionRevoked,
             _ => return Ok(()),
         };
-        Err(Problem::forbidden(refused.to_string()))
+        let problem = Problem::forbidden(refused.to_string());
+        Err(if refused.is_alarming() { problem.alarming() } else { problem })
     }
 
     /// The account must still be live in the transaction of the deed.

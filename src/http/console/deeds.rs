@@ -55,7 +55,7 @@ impl Deed {
                 self.decide(task.id, event, Vec::new()).await?;
                 Err(Problem::forbidden("this secret is sealed to another browser"))
             }
-            None => Err(Problem::not_found("nothing is sealed to a browser here yet")),
+            None => Err(Problem::not_found("nothing is sealed to a browser here yet").not_yet()),
         }
     }
 }
@@ -105,7 +105,7 @@ pub(super) async fn reveal(deed: Deed) -> Result<Response, Problem> {
         return Err(Problem::gone("it was passed on, or its time is over: it cannot be shown again"));
     }
     if !task.rows.iter().any(|row| matches!(row.progress, Progress::Sealed { .. })) {
-        return Err(Problem::not_found("the password is not set yet; keep the page open"));
+        return Err(Problem::not_found("the password is not set yet; keep the page open").not_yet());
     }
     let event = Event::Fetched { by: deed.who.account.id.to_string(), key };
     let fetched = deed.decide(task.id, event, Vec::new()).await?;

@@ -85,7 +85,7 @@ fn order_of(sent: &Sent) -> Result<Order, Problem> {
 
 fn refused(error: &OrderError, id: &RequestId) -> Problem {
     let text = error.to_string();
-    match error {
+    let problem = match error {
         OrderError::NoSuchCase => Problem::not_found(text),
         OrderError::AlreadyAsked { task, .. } => {
             Problem::conflict(text).with("task", task.to_string()).with("location", paths::task(*task))
@@ -98,5 +98,10 @@ fn refused(error: &OrderError, id: &RequestId) -> Problem {
             tracing::error!(request.id = %id.0, error = %chain(error), "an order could not be stored");
             Problem::not_durable("nothing was asked for; try again").retry_after(5)
         }
+    };
+    match error {
+        OrderError::NoSuchCase => problem,
+        // The engine recorded it.
+        _ => problem.recorded(),
     }
 }

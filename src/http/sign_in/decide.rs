@@ -269,19 +269,22 @@ async fn would_stand(sign_in: &SignIn, wanted: &Wanted, by: &Reviewer, id: &Requ
     let event = Event::Vote(Box::new(wanted.ballot(by.clone())));
     let refused = match task.apply(event, now) {
         Ok(_) if wanted.revision == revision => return Ok(()),
-        Ok(_) => {
-            let text = "something happened to this task since it was shown; reload the page";
-            let shown = format!("{}", wanted.revision);
-            let difference = [Changed::new("revision", shown, format!("{revision}, {}", before.word()))];
-            return Err(Problem::conflict(text).with("revision", revision).with("difference", json!(difference)));
-        }
-        Err(refused) => refused,
+        Ok(_) => None,
+        Err(refused) => Some(refused),
     };
+    let moved = "something happened to this task since it was shown; reload the page";
     let detail = json!({
-        "task": wanted.task, "verdict": wanted.verdict, "what": refused.to_string(), "digest": digest.to_string(),
-        "alarming": refused.is_alarming(),
+        "task": wanted.task, "verdict": wanted.verdict, "digest": digest.to_string(),
+        "what": refused.as_ref().map_or(moved.to_owned(), ToString::to_string),
+        "alarming": refused.as_ref().is_some_and(Refused::is_alarming),
     });
     sign_in.commit(vec![audit(now, &format!("reviewer:{}", by.id), "task.refused", detail)], id).await?;
+    let Some(refused) = refused else {
+        let shown = format!("{}", wanted.revision);
+        let difference = [Changed::new("revision", shown, format!("{revision}, {}", before.word()))];
+        let problem = Problem::conflict(moved).with("revision", revision).with("difference", json!(difference));
+        return Err(problem.recorded());
+    };
     let name = match &refused {
         Refused::Conflict { who, .. } => name_of(sign_in, who, id).await?,
         _ => None,
@@ -315,13 +318,15 @@ fn nonce_of(challenge: &Challenge) -> &str {
 pub fn problem_of(error: &DecideError, id: &RequestId) -> Problem {
     match error {
         DecideError::NoSuchTask => Problem::not_found("there is no such task"),
+        // The engine's door records it, and so does whoever asks beforehand.
         DecideError::Refused(refused) => {
             let text = refused.to_string();
             let problem = match refused.refusal() {
                 Refusal::Conflict => Problem::conflict(text),
                 Refusal::Forbidden => Problem::forbidden(text),
                 Refusal::Invalid => Problem::unfit(text),
-            };
+            }
+            .recorded();
             match refused {
                 Refused::Conflict { who, when, what } => problem
                     .with("who", who.as_str())

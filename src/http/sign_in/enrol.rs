@@ -125,7 +125,7 @@ async fn made(
         Err(error) => {
             let refused = audit(now, &actor(&account.id), "passkey.refused", told(&error));
             sign_in.commit(vec![used.into(), refused], id).await?;
-            return Err(not_accepted(&error));
+            return Err(not_accepted(&error).recorded());
         }
     };
     let name = finish.name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());

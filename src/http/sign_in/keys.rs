@@ -158,7 +158,7 @@ pub(super) async fn assert(
                 tracing::warn!(reviewer = %known.reviewer, "a passkey's counter went back: it is disabled");
             }
             sign_in.commit(ops, id).await?;
-            Err(not_accepted(&error))
+            Err(not_accepted(&error).recorded())
         }
     }
 }
@@ -280,7 +280,7 @@ pub(super) async fn proven(
         // What the browser calls it may be of any length, and anything.
         let detail = json!({ "reason": "the passkey is not theirs", "passkey_sha256": hash(&answer.credential()) });
         sign_in.commit(vec![audit(now, &actor(reviewer), "step_up.refused", detail)], id).await?;
-        return Err(Problem::not_signed_in("this passkey is not yours, or was removed"));
+        return Err(Problem::not_signed_in("this passkey is not yours, or was removed").recorded());
     };
     let (asserted, ops) = assert(sign_in, challenge, &answer, &known, "step_up.refused", id).await?;
     Ok((known, asserted, ops))

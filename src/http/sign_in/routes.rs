@@ -13,8 +13,10 @@ use axum::routing::{MethodFilter, MethodRouter};
 use super::browser::{self, CSRF, check_origin, csrf_of, same, seal, source};
 use super::session::SignedIn;
 use super::state::SignIn;
+use crate::domain::reviewer::ReviewerId;
 use crate::domain::task::Role;
 use crate::http::body;
+use crate::http::refused::Asked;
 use crate::http::serve::Peer;
 use crate::http::{Problem, RequestId};
 
@@ -94,8 +96,23 @@ async fn guard(Shared((sign_in, access)): Shared<(SignIn, Access)>, request: Req
             .and_then(|value| value.to_str().ok())
             .is_some_and(|it| it.contains("text/html"));
     let path = request.uri().path_and_query().map(|path| path.as_str().to_owned());
+    let asked = Asked::of(&request);
     match admit(&sign_in, access, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => {
+            let who = request.extensions().get::<SignedIn>().map(|who| who.account.id.clone());
+            let answer = next.run(request).await;
+            if let (Some(who), Some(refusal)) = (who, asked.refused(&answer)) {
+                sign_in.record(&who, refusal).await;
+            }
+            answer
+        }
+        Err(Refused::Role(problem, who)) => {
+            let answer = problem.into_response();
+            if let Some(refusal) = asked.refused(&answer) {
+                sign_in.record(&who, refusal).await;
+            }
+            answer
+        }
         // The cookie stays: a dead one harms nothing, and this request may have set out before a proof in another tab
         // renewed the session. Removing it would remove the new one.
         Err(Refused::SignIn(problem)) => {
@@ -120,6 +137,8 @@ async fn guard(Shared((sign_in, access)): Shared<(SignIn, Access)>, request: Req
 enum Refused {
     /// Nobody is signed in.
     SignIn(Problem),
+    /// Somebody is, whose roles do not reach.
+    Role(Problem, ReviewerId),
     Problem(Problem),
 }
 
@@ -160,7 +179,7 @@ async fn admit(sign_in: &SignIn, access: Access, mut request: Request) -> Result
     if !request.method().is_safe() {
         request = check_token(sign_in, &secret, request).await?;
     }
-    signed_in.require(role)?;
+    signed_in.require(role).map_err(|problem| Refused::Role(problem, signed_in.account.id.clone()))?;
     request.extensions_mut().insert(signed_in);
     Ok(request)
 }

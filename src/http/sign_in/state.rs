@@ -22,6 +22,7 @@ use crate::domain::reviewer::{Account, CEREMONY, ReviewerId, Session, Standing, 
 use crate::domain::task::{Event, Reviewer};
 use crate::domain::{TaskId, TenantName};
 use crate::engine::{DecideError, Engine, Evidence, Recorded};
+use crate::http::refused::{self, Record, Refusal};
 use crate::http::{Limits, Problem, Refusals, RequestId, chain};
 use crate::store::reviewers::{Challenge, Change, Purpose, Reviewers};
 use crate::store::{self, Audit, Batch, Filter, Lane, Op, Page};
@@ -51,7 +52,7 @@ impl Decider for Engine {
 pub struct Rates {
     /// Requests to the sign-in from one address; as many again without a session to what needs one.
     pub per_address: NonZeroU32,
-    /// Ceremonies and deeds of one reviewer.
+    /// Ceremonies and deeds of one reviewer; as many refusals of theirs are recorded.
     pub per_account: NonZeroU32,
 }
 
@@ -103,6 +104,7 @@ struct Inner {
     strangers: DefaultKeyedRateLimiter<String>,
     accounts: DefaultKeyedRateLimiter<String>,
     refusals: Mutex<Refusals>,
+    record: Record,
     touches: Arc<Semaphore>,
 }
 
@@ -137,6 +139,7 @@ impl SignIn {
             strangers: RateLimiter::keyed(Quota::per_minute(parts.rates.per_address)),
             accounts: RateLimiter::keyed(Quota::per_minute(parts.rates.per_account)),
             refusals: Mutex::default(),
+            record: Record::per_minute(parts.rates.per_account),
             touches: Arc::new(Semaphore::new(TOUCHES)),
         })))
     }
@@ -191,6 +194,13 @@ impl SignIn {
         self.0.telemetry.delivery_refused("console", reason);
         let mut refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         *refusals.entry(("console".to_owned(), reason)).or_default() += 1;
+    }
+
+    /// Records what somebody who is signed in was refused.
+    pub(super) async fn record(&self, who: &ReviewerId, refusal: Refusal) {
+        if !self.0.record.keeps(self.store(), actor(who), refusal, self.now()).await {
+            self.refused(refused::NOT_RECORDED);
+        }
     }
 
     /// Counts a request against its address.

@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../migrations/postgres/0002_reviewers.sql"), oldest_binary: 1 },
     Migration { sql: include_str!("../migrations/postgres/0003_pages.sql"), oldest_binary: 1 },
     Migration { sql: include_str!("../migrations/postgres/0004_presence.sql"), oldest_binary: 1 },
+    Migration { sql: include_str!("../migrations/postgres/0005_case_states.sql"), oldest_binary: 1 },
 ];
 
 /// The newest schema this binary knows.

@@ -439,7 +439,7 @@ statements! {
     COUNT_WAITING = "SELECT count(*) FROM waiting";
     COUNT_DUE = "SELECT count(*) FROM people WHERE due_at <= $1 AND urgent IN (true, false)";
     COUNT_RUNS = "SELECT count(*) FROM runs WHERE closed_at IS NULL";
-    COUNT_CASES = "SELECT count(*), count(*) FILTER (WHERE state = 'parked') FROM cases WHERE closed_at IS NULL";
+    COUNT_CASES = "SELECT state, count(*) FROM cases WHERE closed_at IS NULL GROUP BY state ORDER BY state";
     COUNT_TASKS = "SELECT kind, count(*), min(created_at) FROM tasks WHERE open GROUP BY kind ORDER BY kind";
     COUNT_UNKNOWN = "SELECT count(*) FROM effects WHERE state = 'unknown'";
     COUNT_BURIED = "SELECT count(*) FROM buried WHERE state = 'buried'";

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/0003_reviewers.sql"),
     include_str!("../migrations/sqlite/0004_pages.sql"),
     include_str!("../migrations/sqlite/0005_presence.sql"),
+    include_str!("../migrations/sqlite/0006_case_states.sql"),
 ];
 
 /// How long a statement waits for another process's short transaction.
@@ -213,7 +214,7 @@ mod tests {
         let error = migrate(Path::new("oust.db"), &mut conn).expect_err("newer");
         assert_eq!(
             error.to_string(),
-            "oust.db has schema 99, this oust knows up to 5; run the newer oust that wrote it"
+            "oust.db has schema 99, this oust knows up to 6; run the newer oust that wrote it"
         );
     }
 

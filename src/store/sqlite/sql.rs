@@ -253,8 +253,8 @@ statements! {
     COUNT_WAITING = "SELECT count(*) FROM waiting";
     COUNT_DUE = "SELECT count(*) FROM people INDEXED BY people_due WHERE urgent IN (0, 1) AND due_at <= ?1";
     COUNT_RUNS = "SELECT count(*) FROM runs INDEXED BY runs_open WHERE closed_at IS NULL";
-    COUNT_CASES = "SELECT count(*) FROM cases INDEXED BY cases_open_time WHERE closed_at IS NULL";
-    COUNT_PARKED = "SELECT count(*) FROM cases INDEXED BY cases_parked WHERE closed_at IS NULL AND state = 'parked'";
+    COUNT_CASES = "SELECT state, count(*) FROM cases INDEXED BY cases_open_state WHERE closed_at IS NULL GROUP BY state \
+        ORDER BY state";
     COUNT_TASKS = "SELECT kind, count(*), min(created_at) FROM tasks INDEXED BY tasks_open_kind WHERE open = 1 \
         GROUP BY kind ORDER BY kind";
     COUNT_UNKNOWN = "SELECT count(*) FROM effects INDEXED BY effects_unknown WHERE state = 'unknown'";

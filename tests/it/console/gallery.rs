@@ -481,6 +481,7 @@ fn overviews(shots: &mut Vec<Shot>) {
     let facts = OverviewFacts {
         figures: Figures {
             cases_open: 7,
+            cases_by_state: vec![("contained".into(), 4), ("password_unchanged".into(), 3)],
             tasks_open: vec![("approval".into(), 2), ("manual".into(), 1)],
             tasks_oldest: Some(at("2026-11-22T11:10:00Z")),
             effects_unknown: 1,

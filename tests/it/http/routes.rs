@@ -1,5 +1,6 @@
 //! Every route of this surface that changes something, as the router lists them: with a body that would be taken, by
-//! nobody, by API token, with what opens another door. Nothing is kept. Then by whom it is meant for.
+//! nobody, by API token, with what opens another door. Nothing is kept but who was refused what, where a token says who.
+//! Then by whom it is meant for.
 
 use std::collections::BTreeSet;
 
@@ -92,6 +93,26 @@ fn deeds(every: &str, reader: &str) -> Vec<Deed> {
 }
 
 impl House {
+    /// The store without the trail.
+    async fn kept(&self) -> String {
+        let picture = self.store.picture().await.expect("a picture");
+        let mut table = "";
+        let mut lines = Vec::new();
+        for line in picture.lines() {
+            if !line.starts_with(' ') {
+                table = line.split(':').next().unwrap_or_default();
+            }
+            lines.extend((table != "audit").then_some(line));
+        }
+        lines.join("\n")
+    }
+
+    /// The trail, oldest first.
+    async fn trail(&self) -> Vec<Audit> {
+        let listed = self.store.audit(&Page { after: None, limit: 100 }).await.expect("a read");
+        listed.items.into_iter().rev().map(|(_, line)| line).collect()
+    }
+
     async fn send(&self, deed: &Deed, headers: &Headers, body: &[u8]) -> Answer {
         let mut text =
             format!("{} {} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n", deed.route.0, deed.path);
@@ -113,19 +134,48 @@ async fn every_route_of_machines_that_changes_something_wants_its_own_proof() {
     assert_eq!(router::changing(&http::router(house.state.clone())), tried, "every route has its line in the table");
     for deed in &deeds {
         let name = format!("{} {}", deed.route.0, deed.path);
-        let before = house.store.picture().await.expect("a picture");
+        let (before, mut trail) = (house.kept().await, house.trail().await);
         for (who, headers, status) in &deed.refused {
             let answer = house.send(deed, headers, &deed.body).await;
             assert_eq!(answer.status, *status, "{name} by {who}: {answer:?}");
+            let told = house.trail().await;
+            match status {
+                403 => {
+                    let [line] = &told[trail.len()..] else { panic!("{name} by {who}: {told:?}") };
+                    let deed = format!("{} {}", deed.route.0, deed.route.1);
+                    assert_eq!((line.actor.as_str(), line.verb.as_str()), ("token:test", "request.refused"));
+                    assert_eq!((&line.detail["deed"], &line.detail["status"]), (&json!(deed), &json!(403)), "{line:?}");
+                    assert!(line.detail["why"].as_str().is_some_and(|why| why.len() > 20), "{line:?}");
+                }
+                _ => assert_eq!(told.len(), trail.len(), "{name} by {who}: {told:?}"),
+            }
+            trail = told;
         }
         if let Some(forged) = &deed.forged {
             let answer = house.send(deed, &deed.may, forged).await;
             assert_eq!(answer.status, deed.status, "{name}: a forger learns nothing: {answer:?}");
         }
-        assert_eq!(house.store.picture().await.expect("a picture"), before, "{name} by somebody who must not");
+        assert_eq!(house.kept().await, before, "{name} by somebody who must not");
         let answer = house.send(deed, &deed.may, &deed.body).await;
         assert_eq!(answer.status, deed.status, "{name}: {answer:?}");
-        let moved = house.store.picture().await.expect("a picture") != before;
+        let moved = house.kept().await != before;
         assert_eq!(moved, deed.status != 403, "{name}: {answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_again_and_again_leaves_few_records_and_the_rest_is_counted() {
+    let house = House::open().await;
+    let reader = house.token(&["read"]).await;
+    let asks = 40;
+    for _ in 0..asks {
+        let text = format!("DELETE /api/v1/pause HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {reader}\r\n\r\n");
+        assert_eq!(house.ask(text.as_bytes()).await.status, 403);
+    }
+    let told = house.trail().await.len() as u64;
+    let counted = house.state.take_refusals()[&("api".to_owned(), "not_recorded")];
+    assert!((30..asks).contains(&told), "{told} records");
+    assert_eq!(told + counted, asks, "nothing is lost between the two");
+    assert_eq!(house.get("/api/v1/cases/none", &reader).await.status, 404, "what is not there was not refused");
+    assert_eq!(house.trail().await.len() as u64, told);
 }

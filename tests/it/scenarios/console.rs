@@ -59,6 +59,15 @@ pub(super) async fn scene() -> Scene {
 
 /// The same, on any store and with any sign-in.
 pub(super) async fn scene_on(setup: Setup, change: impl FnOnce(&mut sign_in::Parts)) -> Scene {
+    scene_of(setup, change, |_| {}).await
+}
+
+/// The same, with any console.
+pub(super) async fn scene_of(
+    setup: Setup,
+    change: impl FnOnce(&mut sign_in::Parts),
+    configure: impl FnOnce(&mut Parts),
+) -> Scene {
     let on = "  signals: [anomalous_token]\n";
     let mut setup = setup;
     if setup.playbooks.is_empty() {
@@ -85,7 +94,7 @@ pub(super) async fn scene_on(setup: Setup, change: impl FnOnce(&mut sign_in::Par
         change(parts);
     });
     let (clock, stop) = (app.clock.clone(), CancellationToken::new());
-    let console = Console::start(Parts {
+    let mut parts = Parts {
         store: house.store.clone(),
         sign_in: house.sign_in.clone(),
         engine: app.engine.clone(),
@@ -112,7 +121,9 @@ pub(super) async fn scene_on(setup: Setup, change: impl FnOnce(&mut sign_in::Par
         },
         sources: Arc::new(source),
         stop: stop.clone(),
-    });
+    };
+    configure(&mut parts);
+    let console = Console::start(parts);
     house.router = Router::new().merge(console::router(&console));
     Scene { app, house, console, stop, ada, task }
 }
@@ -302,6 +313,14 @@ async fn a_denial_of_an_open_task_that_was_approved_meanwhile_is_told_so_and_can
     assert_eq!(scene.state().await, "approved");
     let again = carl.post("/console/decide/finish", finish).await;
     assert_eq!(again.body["type"], "urn:oust:problem:spent", "the proof was good for one attempt: {again:?}");
+
+    let (told, old) = (scene.house.audited().await.len(), scene.task.revision);
+    let out_of_date = carl.post("/console/decide/begin", denial(old)).await;
+    assert_eq!((out_of_date.status.as_u16(), &out_of_date.body["difference"][0]["what"]), (409, &json!("revision")));
+    let trail = scene.house.audited().await;
+    let [(verb, detail)] = &trail[told..] else { panic!("{trail:#?}") };
+    assert_eq!((verb.as_str(), &detail["task"]), ("task.refused", &json!(scene.task.id)), "{detail}");
+    assert!(detail["what"].as_str().is_some_and(|what| what.contains("since it was shown")), "{detail}");
 
     let revision = super::task(&scene.app, &scene.task).await.revision;
     let begun = carl.post("/console/decide/begin", denial(revision)).await;

@@ -81,6 +81,11 @@ async fn a_reset_is_asked_for_by_an_analyst_and_decided_by_somebody_else() {
     let (mut anna, _) = scene.house.signed_in("anna", Role::Analyst).await;
     let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
     let case = format!("/console/cases/{}", scene.task.case.expect("a case"));
+    let counted = anna.get("/console/overview").await.text;
+    let figure = "<p class=\"number\">1</p><p><a href=\"/console?state=password_unchanged\">Password unchanged</a>";
+    assert!(counted.contains(figure), "{counted}");
+    let listed = anna.get("/console?state=password_unchanged").await.text;
+    assert!(listed.contains(&case), "{listed}");
     let page = anna.get(&case).await.text;
     assert!(page.contains(">Request reset</button>"), "{page}");
     assert!(!page.contains("name=\"policy\""), "the playbook says who approves it: {page}");

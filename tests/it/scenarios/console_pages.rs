@@ -9,15 +9,17 @@ use jiff::SignedDuration;
 use oust::domain::reviewer::Linked;
 use oust::domain::run::Event;
 use oust::domain::task::{Kind, Role, Verdict};
-use oust::domain::{BuriedId, CaseId, ObjectId, RunId, TaskId};
+use oust::domain::{BuriedId, CaseId, DeliveryId, ObjectId, RunId, TaskId};
+use oust::http::console::SourceFacts;
 use oust::playbook::normalise;
 use oust::store::reviewers::Change;
 use oust::store::{Audit, Batch, Buried, BuriedState, Lane, Op, RunRow};
+use oust::telemetry::Telemetry;
 use oust::twin::Special;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::console::{Scene, scene, scene_on};
+use super::console::{Scene, scene, scene_of, scene_on};
 use super::{RESET, playbook};
 use crate::sign_in::authenticator::ORIGIN;
 use crate::sign_in::house::{Browser, Reply};
@@ -243,6 +245,93 @@ async fn the_overview_tells_what_this_process_counted_and_no_zeros_of_others() {
     assert!(page.contains("No delivery comes in through this process"), "{page}");
     assert!(page.contains("<title id=\"fast-title\">Time to revoke. 1 revoke"), "{page}");
     assert!(page.contains("None of 0 calls was throttled"), "this console's telemetry is its own: {page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_tells_which_sources_and_polls_are_well_and_which_fail() {
+    let telemetry = Telemetry::new();
+    let (told, source) = (telemetry.clone(), |name: &str, kind: &str| SourceFacts {
+        name: name.into(),
+        kind: kind.into(),
+        tenant: "contoso".into(),
+    });
+    let sources = ["sentinel", "splunk", "graph"].map(|name| source(name, "microsoft"));
+    let scene = scene_of(
+        Setup::default(),
+        |_| {},
+        move |parts| {
+            parts.telemetry = told;
+            (parts.configured.receives, parts.configured.sources) = (true, sources.to_vec());
+        },
+    )
+    .await;
+    let delivery = DeliveryId::new(Uuid::from_u128(1));
+    telemetry.delivery_accepted(delivery, "sentinel", 1);
+    telemetry.delivery_refused("sentinel", "replay");
+    telemetry.delivery_accepted(delivery, "splunk", 1);
+    telemetry.delivery_refused("splunk", "bad_signature");
+    telemetry.delivery_refused("unknown", "no_such_source");
+    telemetry.delivery_refused("console", "no_session");
+    let (tenant, at) = ("contoso".parse().expect("a name"), scene.app.clock.now());
+    telemetry.polled(&tenant, "risk_detections", at, None);
+    telemetry.polled(&tenant, "risky_users", at, Some("Graph is away"));
+
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let page = vera.get("/console/overview").await.text;
+    let table = page.split("Sources and their health").nth(1).and_then(|rest| rest.split("</table>").next());
+    let rows: Vec<String> = table.expect("a table").split("<tr>").skip(2).map(words).collect();
+    let told = [
+        ("sentinel", "Well", "replay: 1"),
+        ("splunk", "Failing the newest delivery was refused: bad signature", "bad signature: 1"),
+        ("graph", "Not heard from", "none yet 0 0"),
+        ("unknown", "Not heard from", "no such source: 1"),
+        ("risk_detections", "Well", "1 0"),
+        ("risky_users", "Failing the last read failed; it is tried again", "failed: 1"),
+    ];
+    assert_eq!(rows.len(), told.len(), "refused sign-ins are no source: {rows:#?}");
+    for ((name, state, counted), row) in told.iter().zip(&rows) {
+        assert!(row.starts_with(name) && row.contains(state) && row.ends_with(counted), "{name}: {row}");
+    }
+    // Whoever sends well again is well.
+    telemetry.delivery_accepted(delivery, "splunk", 1);
+    let page = vera.get("/console/overview").await.text;
+    assert!(!page.contains("the newest delivery was refused"), "{page}");
+}
+
+/// The text of some markup, with one space between words.
+fn words(markup: &str) -> String {
+    let text: String = markup
+        .split('<')
+        .map(|part| part.split_once('>').map_or(part, |(_, text)| text))
+        .flat_map(|text| [text, " "])
+        .collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_page_tells_how_long_the_oldest_record_waits_for_the_chain() {
+    let scene = scene().await;
+    let record = async |verb: &str| {
+        let audit = Audit {
+            at: scene.app.clock.now(),
+            actor: "operator:ada".into(),
+            verb: verb.into(),
+            tenant: None,
+            object_id: None,
+            case: None,
+            detail: json!({}),
+        };
+        scene.commit(vec![Op::Audit(Box::new(audit))]).await;
+    };
+    // Nobody chains any more.
+    scene.app.engine.stop(std::time::Duration::from_secs(10)).await;
+    record("one").await;
+    scene.app.clock.advance(SignedDuration::from_mins(12));
+    record("another").await;
+    let (mut vera, _) = scene.house.signed_in("vera", Role::Viewer).await;
+    let page = vera.get("/console/audit").await.text;
+    let said = page.split("data-live=\"audit\">").nth(1).and_then(|rest| rest.split("</p>").next()).expect("a line");
+    assert!(said.contains("12 min") && said.contains(" behind.") && said.contains("note warn"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

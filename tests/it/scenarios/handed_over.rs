@@ -150,3 +150,16 @@ async fn attempts_at_anothers_secret_and_refused_orders_are_few_in_the_trail() {
     }
     assert!(refused().await > 0, "the first ones are told");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_waits_for_a_password_leaves_no_refusals_in_the_trail() {
+    let scene = scene_on(Setup::default(), |_| {}).await;
+    let (mut rita, _) = scene.house.signed_in("rita", Role::Approver).await;
+    let mine = json!({ "key": scene.app.recipient });
+    for path in [scene.deed("presence"), scene.deed("reveal")] {
+        assert_eq!(rita.post(&path, mine.clone()).await.status, 404, "{path}: nobody decided yet");
+    }
+    assert!(!scene.house.has_audited("request.refused").await);
+    assert_eq!(rita.post("/console/tasks/none/presence", mine).await.status, 404);
+    assert!(scene.house.has_audited("request.refused").await, "what never was is another matter");
+}

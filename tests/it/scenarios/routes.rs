@@ -1,6 +1,7 @@
 //! Every route that changes something, as the router lists them, fired at with a body that would be carried out and at
 //! something that is there: by nobody, by each role, by API token, from another site, with a stale proof, by the person it
-//! is about, by reviewers who may no longer. Each is told so, and nothing moves. Then somebody who may does the same.
+//! is about, by reviewers who may no longer. Each is told so, nothing moves, and who is known stands in the trail with what
+//! they tried. Then somebody who may does the same.
 
 mod cast;
 mod deeds;
@@ -14,12 +15,13 @@ use axum::http::Method;
 use oust::domain::task::{Ballot, Event, Verdict};
 use oust::http::console;
 use oust::http::sign_in::Access;
+use oust::store::{Audit, Page};
 use serde_json::Value;
 
 use self::cast::{Cast, TOKEN};
 use self::deeds::{Content, Deed};
 use self::stage::Stage;
-use self::table::{WHO, Who};
+use self::table::{Rule, WHO, Who};
 use super::revoked;
 use crate::sign_in::authenticator::ORIGIN;
 use crate::sign_in::house::{Browser, Reply};
@@ -96,6 +98,19 @@ impl Stage {
         lines.join("\n")
     }
 
+    async fn last_record(&self) -> u64 {
+        let newest = Page { after: None, limit: 1 };
+        self.scene.house.store.audit(&newest).await.expect("a read").items.first().map_or(0, |(seq, _)| *seq)
+    }
+
+    /// What the trail says since about people who were refused.
+    async fn refusals_after(&self, seq: u64) -> Vec<Audit> {
+        let newest = Page { after: None, limit: 50 };
+        let listed = self.scene.house.store.audit(&newest).await.expect("a read");
+        let since = listed.items.into_iter().filter(|(one, _)| *one > seq).map(|(_, line)| line);
+        since.filter(|line| line.actor.starts_with("reviewer:") && line.verb.ends_with("refused")).collect()
+    }
+
     /// What moved since; nothing is what should have.
     async fn moved(&self, before: &str) -> Vec<String> {
         let now = self.picture(false).await;
@@ -115,12 +130,17 @@ impl Stage {
             if who == Who::Token {
                 headers.push(("authorization", &bearer));
             }
+            let told_before = self.last_record().await;
             let reply = fire(&mut copy(cast.browser(who.name())), deed, content, &headers).await;
             let says = deed.says.iter().find(|(about, _)| *about == who).map_or("", |(_, says)| says);
             let told = reply.body["detail"].as_str().is_some_and(|text| text.contains(says));
             let moved = self.moved(&before).await;
             if reply.status != status || !told || !moved.is_empty() {
                 wrong.push(format!("{} by {who:?}, not {status} {says}: {} {moved:#?}", deed.name, told_of(&reply)));
+            }
+            let told = self.refusals_after(told_before).await;
+            if !names(&told, who, deed) {
+                wrong.push(format!("{} by {who:?} is told in the trail as {told:#?}", deed.name));
             }
         }
         for (how, headers, csrf) in FORGED.into_iter().filter(|(.., csrf)| *csrf == Csrf::Own || !deed.is_public) {
@@ -179,6 +199,28 @@ impl Stage {
         app.engine.decide(id, "reviewer:carl", Event::Vote(Box::new(ballot))).await.expect("a denial");
         app.idle().await;
     }
+}
+
+/// One record of whoever has a session, and none of others: who, at what, why not, and nothing that they sent.
+fn names(told: &[Audit], who: Who, deed: &Deed) -> bool {
+    if deed.is_public || matches!(who, Who::Nobody | Who::Token | Who::Disabled) {
+        return told.is_empty();
+    }
+    let [line] = told else { return false };
+    let detail = &line.detail;
+    let is_told = match line.verb.as_str() {
+        "request.refused" => {
+            let about = detail["about"].as_str().is_none_or(|about| deed.path.contains(about));
+            let why = detail["why"].as_str().is_some_and(|why| !why.is_empty());
+            // Somebody must look where an account in other hands wants what only its owner may.
+            let alarms = who == Who::AtRisk && deed.rule == Rule::Acts;
+            let alarming = detail["alarming"] == true || !alarms;
+            detail["deed"] == format!("POST {}", deed.route) && about && why && alarming
+        }
+        "task.refused" | "order.refused" | "step_up.refused" => true,
+        _ => false,
+    };
+    line.actor == format!("reviewer:{}", who.name()) && is_told && detail.to_string().len() < 700
 }
 
 fn told_of(reply: &Reply) -> String {

@@ -92,6 +92,8 @@ pub struct Setup {
     /// Where a shared store is; `None` = a file of its own.
     pub place: Option<postgres::Place>,
     pub polling: engine::Polling,
+    /// What the engine tells.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Setup {
@@ -107,6 +109,7 @@ impl Default for Setup {
             policy: policy(),
             place: None,
             polling: engine::Polling::default(),
+            telemetry: Telemetry::new(),
         }
     }
 }
@@ -213,7 +216,7 @@ async fn build_idle(
         queue,
         actions,
         playbooks: Reloader::fixed(catalog),
-        telemetry: Telemetry::new(),
+        telemetry: setup.telemetry.clone(),
         clock: Arc::new(move || now.now()),
         hook: Arc::clone(&setup.hook),
     };

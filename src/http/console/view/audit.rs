@@ -56,6 +56,7 @@ pub struct Chain {
     pub to: Option<u64>,
     /// The last record there is.
     pub last: u64,
+    /// Age of the oldest record that is not chained.
     pub lag: Option<SignedDuration>,
 }
 
@@ -63,7 +64,8 @@ impl Chain {
     /// In a sentence.
     pub fn says(&self) -> String {
         match (self.to, self.lag) {
-            (None, _) => "The records are not chained yet.".to_owned(),
+            (None, None) => "The records are not chained yet.".to_owned(),
+            (None, Some(lag)) => format!("No record is chained yet, {} behind.", words::span(lag)),
             (Some(to), _) if to >= self.last => format!("Chained up to the last record ({to})."),
             (Some(to), Some(lag)) => {
                 format!("Chained up to record {to}, {} behind.", words::span(lag))

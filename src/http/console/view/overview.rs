@@ -167,10 +167,18 @@ fn figures(figures: &Figures, now: Timestamp) -> Vec<Figure> {
         None => "none waits".to_owned(),
     };
     let tasks: u64 = figures.tasks_open.iter().map(|(_, count)| count).sum();
+    let unchanged = figures.cases_in("password_unchanged");
     let figure =
         |name, count: u64, says: String, tone, href| Figure { name, value: count.to_string(), says, tone, href };
     vec![
         figure("Open cases", figures.cases_open, "people at risk".to_owned(), Tone::Plain, Some(paths::HOME)),
+        figure(
+            "Password unchanged",
+            unchanged,
+            "contained, and the old password still works".to_owned(),
+            alarm(unchanged, Tone::Warn),
+            Some(paths::PASSWORD_UNCHANGED),
+        ),
         figure("Tasks waiting", tasks, oldest(figures.tasks_oldest), alarm(tasks, Tone::Info), Some(paths::TASKS)),
         figure(
             "Outcome unknown",

@@ -15,6 +15,8 @@ use crate::domain::{BuriedId, CaseId, TaskId};
 
 /// Identities at risk.
 pub const HOME: &str = "/console";
+/// Contained, and whoever has the password gets in again.
+pub const PASSWORD_UNCHANGED: &str = "/console?state=password_unchanged";
 pub const TASKS: &str = "/console/tasks";
 pub const BURIED: &str = "/console/buried";
 pub const PLAYBOOKS: &str = "/console/playbooks";

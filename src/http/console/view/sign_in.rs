@@ -20,8 +20,6 @@ pub struct SignInView {
     pub next: String,
     /// The session ended: idle, absolute limit, or signed out.
     pub ended: Option<String>,
-    /// A one-time link of `oust demo`, on loopback only.
-    pub demo: Option<String>,
 }
 
 impl SignInView {

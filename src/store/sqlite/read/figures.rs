@@ -5,6 +5,7 @@ use rusqlite::{Connection, Params, params};
 
 use super::super::sql;
 use super::{all, column, instant, instant_if_any, one, snapshot};
+use crate::store::model::among;
 use crate::store::rows::micros;
 use crate::store::{Error, Figures};
 
@@ -19,18 +20,23 @@ pub(in super::super) fn figures(conn: &Connection, now: Timestamp) -> Result<Fig
             let count: i64 = column(row, 1, WHAT)?;
             Ok((column::<String>(row, 0, WHAT)?, count.unsigned_abs(), instant(row, 2, WHAT)?))
         })?;
+        let cases = all(conn, WHAT, sql::COUNT_CASES, [], |row| {
+            let count: i64 = column(row, 1, WHAT)?;
+            Ok((column::<String>(row, 0, WHAT)?, count.unsigned_abs()))
+        })?;
         Ok(Figures {
             queue_depth: count(conn, sql::COUNT_FRESH, [])? + count(conn, sql::COUNT_AGAIN, [])?,
             queue_oldest: fresh.into_iter().chain(again).min(),
             waiting: count(conn, sql::COUNT_WAITING, [])?,
             people_due: count(conn, sql::COUNT_DUE, params![micros(now)])?,
             runs_open: count(conn, sql::COUNT_RUNS, [])?,
-            cases_open: count(conn, sql::COUNT_CASES, [])?,
+            cases_open: cases.iter().map(|(_, count)| count).sum(),
+            parked: among(&cases, "parked"),
+            cases_by_state: cases,
             tasks_oldest: tasks.iter().map(|(_, _, oldest)| *oldest).min(),
             tasks_open: tasks.into_iter().map(|(kind, count, _)| (kind, count)).collect(),
             effects_unknown: count(conn, sql::COUNT_UNKNOWN, [])?,
             buried: count(conn, sql::COUNT_BURIED, [])?,
-            parked: count(conn, sql::COUNT_PARKED, [])?,
         })
     })
 }
