@@ -184,6 +184,9 @@ fn target(user: &UserState) -> Target {
     Target::of(classes.into_iter().filter_map(|(class, is)| is.then_some(class)))
 }
 
+/// A person's domain is looked up for at most so long: without it Graph refuses a reset itself.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// What most reads have in common.
 const READ: ActionInfo = ActionInfo {
     name: "",

@@ -4,8 +4,6 @@
 //! reply is `unknown` and verified by the time of the last password change (contract §13.4). Synced accounts and
 //! guests have their password elsewhere: they are refused with what a human has to do instead.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +19,7 @@ use crate::graph::{Error, Terms, UserState};
 use crate::playbook::ActionInfo;
 use crate::seal::{RecipientKey, Rules, TemporaryPassword, generate, seal};
 
-use super::{Action, Call, Done, Verification, target};
+use super::{Action, Call, Done, LOOK, Verification, target};
 
 static INFO: ActionInfo = ActionInfo {
     name: RESET,
@@ -45,9 +43,6 @@ static INFO: ActionInfo = ActionInfo {
 const DRAWS: u32 = 3;
 /// Clocks and whole seconds (contract §13.4).
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
-
-/// The domain is looked up for at most so long: without it Graph refuses the reset itself.
-const LOOK: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct ResetPassword;

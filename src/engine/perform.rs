@@ -346,7 +346,7 @@ impl Job {
             };
             // What a provider said last counts, in whichever session: a sign-in by passkey asks none.
             let sessions = self.inner.store.sessions_of(&account.id).await?;
-            let session = sessions.iter().max_by_key(|session| session.told_at);
+            let session = sessions.iter().max_by_key(|session| (session.told_at, session.created_at));
             let now = self.inner.now();
             let as_is = deciding(&account, session, Standing::default(), (now, true), |_| None);
             if !task.entitles(&as_is, now) {

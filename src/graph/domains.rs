@@ -29,23 +29,24 @@ struct Domain {
 #[derive(Default)]
 pub(super) struct Known(Mutex<HashMap<String, (Instant, Option<bool>)>>);
 
-/// A domain is read again after so long.
+/// A domain is read again after so long, and after so long where it could not be read.
 const KEPT: Duration = Duration::from_mins(10);
+const BUSY: Duration = Duration::from_secs(15);
 /// More than a tenant may have verified.
 const MOST: usize = 5_000;
 
 impl Known {
     fn get(&self, domain: &str) -> Option<Option<bool>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(domain).filter(|(at, _)| at.elapsed() < KEPT).map(|(_, federated)| *federated)
+        known.get(domain).filter(|(until, _)| Instant::now() < *until).map(|(_, federated)| *federated)
     }
 
-    fn put(&self, domain: String, federated: Option<bool>) {
+    fn put(&self, domain: String, federated: Option<bool>, kept: Duration) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
             known.clear();
         }
-        known.insert(domain, (Instant::now(), federated));
+        known.insert(domain, (Instant::now() + kept, federated));
     }
 }
 
@@ -56,13 +57,13 @@ impl Graph {
         if let Some(known) = self.inner.domains.get(&domain) {
             return known;
         }
-        let federated = match self.is_federated(&domain, terms).await {
-            Ok(federated) => federated,
-            Err(error) if error.status() == Some(403) => None,
-            // Who is busy is asked again with the next person.
-            Err(_) => return None,
+        let (federated, kept) = match self.is_federated(&domain, terms).await {
+            Ok(federated) => (federated, KEPT),
+            Err(error) if error.status() == Some(403) => (None, KEPT),
+            // Nobody else waits for it meanwhile.
+            Err(_) => (None, BUSY),
         };
-        self.inner.domains.put(domain, federated);
+        self.inner.domains.put(domain, federated, kept);
         federated
     }
 

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, OriginalUri, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -37,7 +37,8 @@ impl Asked {
         Self {
             method: request.method().clone(),
             route: request.extensions().get().cloned(),
-            path: request.uri().path().to_owned(),
+            // Of a nested router the request has only its part.
+            path: request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path().to_owned(),
         }
     }
 

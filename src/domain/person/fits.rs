@@ -45,18 +45,19 @@ impl Person {
     /// in a rehearsal was practice.
     pub fn overrules(&self, order: &Order, asker: &str) -> bool {
         let Some(action) = self.action_of(order) else { return false };
-        let others = |task: &Task| match &task.state {
-            State::Denied { by, .. } | State::Revoked { by, .. } => by.iter().any(|who| who != asker),
-            _ => false,
+        // What was asked about the run's steps, jobs for hands among it; where none of it tells who said no, others did.
+        let alone = |run: &Run| {
+            let mut who = self.tasks.values().filter(|task| task.run == Some(run.id)).flat_map(deniers).peekable();
+            who.peek().is_some() && who.all(|who| who == asker)
         };
         let said_no = |run: &Run| {
-            run.steps().any(|(step, _)| {
-                let asked = self.task_of(run.id, &step.id).and_then(|task| self.tasks.get(&task));
-                step.action == action && self.was_denied(run.id, &step.id) && asked.is_none_or(others)
-            })
+            let denied = run.steps().any(|(step, _)| step.action == action && self.was_denied(run.id, &step.id));
+            denied && !alone(run)
         };
-        let denied =
-            |task: &Task| others(task) && task.order().is_some_and(|other| self.action_of(other) == Some(action));
+        let denied = |task: &Task| {
+            let others = deniers(task).any(|who| who != asker);
+            others && task.order().is_some_and(|other| self.action_of(other) == Some(action))
+        };
         self.runs.iter().any(|run| run.mode == Mode::Enforce && said_no(run)) || self.tasks.values().any(denied)
     }
 
@@ -319,6 +320,15 @@ impl Person {
         })
         .any(|at| case.reset_at.is_none_or(|reset| at >= reset))
     }
+}
+
+/// Who said no to a task, or took back what was approved.
+fn deniers(task: &Task) -> impl Iterator<Item = &str> {
+    let withdrawn = task.approval.as_ref().and_then(|approval| approval.withdrawn.as_ref());
+    [Some(&task.state), withdrawn].into_iter().flatten().flat_map(|state| match state {
+        State::Denied { by, .. } | State::Revoked { by, .. } => by.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    })
 }
 
 /// No call is out, none has an unknown outcome, and no revoke is owed after one (law 3).

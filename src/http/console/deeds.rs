@@ -90,7 +90,7 @@ pub(super) async fn scriptless() -> Problem {
 pub(super) async fn presence(deed: Deed) -> Result<Response, Problem> {
     let (task, _) = deed.recipient().await?;
     if task.state.is_terminal() {
-        return Err(Problem::conflict("this task is closed"));
+        return Err(Problem::conflict("this task is closed").not_yet());
     }
     deed.console.engine().seen(task.id, deed.who.key());
     Ok(StatusCode::NO_CONTENT.into_response())

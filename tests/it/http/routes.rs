@@ -179,3 +179,14 @@ async fn a_token_that_is_refused_again_and_again_leaves_few_records_and_the_rest
     assert_eq!(house.get("/api/v1/cases/none", &reader).await.status, 404, "what is not there was not refused");
     assert_eq!(house.trail().await.len() as u64, told);
 }
+
+#[tokio::test]
+async fn what_a_token_was_refused_to_read_is_named() {
+    let house = House::open().await;
+    let other = house.token(&["pause"]).await;
+    assert_eq!(house.get("/api/v1/cases/case_1", &other).await.status, 403);
+    let told = house.trail().await;
+    let line = told.last().expect("a record");
+    let wanted = (json!("GET /api/v1/cases/{id}"), json!("case_1"));
+    assert_eq!((&line.detail["deed"], &line.detail["about"]), (&wanted.0, &wanted.1), "{line:?}");
+}

@@ -323,3 +323,17 @@ fn a_reset_by_hand_is_revoked_after_though_the_revoke_before_was_settled_by_hand
     answered(&mut world);
     assert_eq!(world.state(0, "revoke_after_reset"), "done");
 }
+
+#[test]
+fn whoever_denied_the_job_by_hand_is_overruled_by_others_and_by_nobody_else() {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    let reset = world.open_tasks()[0];
+    assert!(world.approve(reset));
+    world.answer(0, How::Refuse);
+    let by_hand = world.open_tasks()[0];
+    assert!(world.deny(by_hand));
+    assert_eq!(world.state(0, "reset"), "declined");
+    assert!(world.person.overrules(&Order::Reset, "omar") && !world.person.overrules(&Order::Reset, "ben"));
+}

@@ -24,8 +24,8 @@ class Problem extends Error {
 const unknown = (title) => new Problem({ title, unknown: true, detail: 'It is not known whether it was recorded. Load the page again to see.' });
 
 async function post(url, body) {
-  // What only begins a proof records nothing.
-  const lost = (title) => (url.endsWith('/begin') || url === PROVE_ELSEWHERE
+  // What begins a proof, and a proof that goes before the deed, record nothing of it.
+  const lost = (title) => (url.endsWith('/begin') || url.startsWith(`${PROVE}/`)
     ? new Problem({ title, detail: 'Nothing was recorded. Check the connection and try again.' }) : unknown(title));
   const answer = await send(url, body).catch(() => { throw lost('The server does not answer'); });
   const json = await answer.json().catch(() => ({}));

@@ -273,7 +273,8 @@ function connect() {
   expect(mine, PATIENCE);
   mine.addEventListener('open', () => {
     failures = 0;
-    clearTimeout(silence);
+    // The first sign of life comes at once.
+    expect(mine, PATIENCE);
     tell({ live: true, missed: true });
   });
   mine.addEventListener('alive', (event) => {
@@ -344,7 +345,7 @@ function leave() {
   away = false;
   lost = true;
   // What it says to whoever comes back to this tab, before it knows more.
-  state('wait', 'Connecting');
+  if (!over) state('wait', 'Connecting');
 }
 
 if (document.body.dataset.events) {

@@ -59,7 +59,11 @@ const unreachable = () => ({ text: `No connection to the server. ${kept()}`, ret
 /** What a refusal means for who waits. */
 async function refusal(answer) {
   const { title = `The server answered ${answer.status}`, detail } = await answer.json().catch(() => ({}));
-  if (answer.status === 401) return { text: 'You are signed out. The password stays sealed to this browser. ', signedOut: true };
+  if (answer.status === 401) {
+    // Whoever signs in again elsewhere in this browser is heard here too.
+    notBefore = Date.now() + 10_000;
+    return { text: 'You are signed out. The password stays sealed to this browser. ', signedOut: true, retries: true };
+  }
   if (answer.status >= 500 || [408, 429].includes(answer.status)) {
     notBefore = Date.now() + 1_000 * (Number(answer.headers.get('Retry-After')) || 0);
     return { text: `${title}. ${kept()}`, retries: true };
@@ -70,6 +74,8 @@ async function refusal(answer) {
 /** Says that the recipient's browser is here: the worker executes only then. */
 async function beat() {
   if (!pair || !section || gone || stage() !== 'waiting') return;
+  // Refused for good: nobody waits for this browser any more.
+  if (trouble && !trouble.retries) return;
   const answer = await call(section.dataset.presence, { key: pair.key }).catch(() => null);
   if (gone || stage() !== 'waiting') return;
   trouble = answer?.ok ? null : await (answer ? refusal(answer) : unreachable());

@@ -159,17 +159,17 @@ async fn follow(
 ) -> Result<bool, Problem> {
     let (now, who, hash) = (sign_in.now(), actor(&signed_in.account.id), signed_in.key.clone());
     let session = &mut signed_in.session;
-    if signed_in.account.roles.is_empty() && standing.roles.is_empty() {
-        let ended = audit(now, &who, "session.ended", json!({ "reason": "no_role" }));
-        sign_in.commit(vec![Change::LeaveSession { hash, at: now }.into(), ended], id).await?;
-        return Ok(false);
-    }
     let changed = session.roles != standing.roles || session.groups != standing.groups;
     session.roles.clone_from(&standing.roles);
     session.groups.clone_from(&standing.groups);
     session.told_at = Some(now);
+    let edit = Change::EditSession { hash: hash.clone(), session: Box::new(session.clone()) };
+    if signed_in.account.roles.is_empty() && standing.roles.is_empty() {
+        let ended = audit(now, &who, "session.ended", json!({ "reason": "no_role" }));
+        sign_in.commit(vec![edit.into(), Change::LeaveSession { hash, at: now }.into(), ended], id).await?;
+        return Ok(false);
+    }
     let detail = json!({ "roles": session.roles, "groups": session.groups });
-    let edit = Change::EditSession { hash, session: Box::new(session.clone()) };
     let told = changed.then(|| audit(now, &who, "session.changed", detail));
     sign_in.commit([edit.into()].into_iter().chain(told).collect(), id).await?;
     Ok(true)
