@@ -1,4 +1,4 @@
-// The ceremonies of signing in, in the browser. Works on elements with data attributes; other scripts use `window.oust`.
+// The ceremonies of signing in, in the browser. Works on elements with data attributes.
 //
 //   <button data-passkey="sign-in" data-next="/console">        signs in
 //   <button data-passkey="enrol" data-url="/console/enrol/…">   makes the first passkey (name: [data-passkey-name])
@@ -122,17 +122,6 @@
     return post("/console/prove/finish", { ceremony: begun.ceremony, credential });
   }
 
-  // `wanted`: one of { task, revision, verdict, digest, reason?, recipient_key? }, or a list of them.
-  async function decide(wanted) {
-    const begun = await post("/console/decide/begin", Array.isArray(wanted) ? { decisions: wanted } : wanted);
-    if (begun.redirect) {
-      location.assign(begun.redirect);
-      return new Promise(() => {});
-    }
-    const credential = await assertion(begun);
-    return post("/console/decide/finish", { ceremony: begun.ceremony, credential });
-  }
-
   // Does `deed`; if it wants a fresh proof first, asks for one and does it again.
   async function proved(deed) {
     try {
@@ -203,6 +192,4 @@
   });
 
   document.addEventListener("DOMContentLoaded", () => document.querySelector("form[data-submit]")?.requestSubmit());
-
-  window.oust = Object.freeze({ ...(window.oust ?? {}), signIn, prove, proved, decide, post, words });
 })();
