@@ -89,10 +89,7 @@ impl Engine {
     /// The store is away.
     pub async fn release_task(&self, tenant: &TenantName) -> Result<Option<Task>, store::Error> {
         let setting = self.inner.store.setting(&storm_key(tenant)).await?;
-        let Some(Ok(id)) = setting.as_ref().and_then(serde_json::Value::as_str).map(str::parse) else {
-            return Ok(None);
-        };
-        Ok(self.inner.store.task(id).await?.filter(|task| !task.state.is_terminal()))
+        self.inner.open_storm(setting.as_ref()).await
     }
 
     /// The same, with a proof that is consumed and kept in the transaction of the decision.

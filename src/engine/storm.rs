@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Inner;
 use crate::domain::TaskId;
 use crate::domain::task::{Kind, New, Policy, Snapshot, Task};
-use crate::store::{Audit, Op};
+use crate::store::{self, Audit, Op};
 
 /// The setting that names a tenant's release task.
 pub(super) fn storm_key(tenant: &crate::domain::TenantName) -> String {
@@ -14,15 +14,17 @@ pub(super) fn storm_key(tenant: &crate::domain::TenantName) -> String {
 }
 
 impl Inner {
+    /// The release task that the setting names, while it waits.
+    pub(super) async fn open_storm(&self, setting: Option<&Value>) -> Result<Option<Task>, store::Error> {
+        let Some(Ok(id)) = setting.and_then(Value::as_str).map(str::parse) else { return Ok(None) };
+        Ok(self.store.task(id).await?.filter(|task| !task.state.is_terminal()))
+    }
+
     /// One release task per tenant and storm (contract §13.5): raised with the first person that is parked.
     pub(super) async fn storm_ops(&self, tenant: &crate::domain::TenantName, now: Timestamp) -> Vec<Op> {
         let mut ops = Vec::new();
         let last = self.store.setting(&storm_key(tenant)).await.unwrap_or_default();
-        let open = match last.as_ref().and_then(Value::as_str).map(str::parse::<TaskId>) {
-            Some(Ok(id)) => matches!(self.store.task(id).await, Ok(Some(task)) if !task.state.is_terminal()),
-            _ => false,
-        };
-        if open {
+        if matches!(self.open_storm(last.as_ref()).await, Ok(Some(_))) {
             return ops;
         }
         let (most, per) = self.blast_radius.unwrap_or_default();

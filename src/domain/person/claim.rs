@@ -41,9 +41,7 @@ impl Person {
         around: &Around<'_>,
         out: &mut Output,
     ) -> Result<bool, Illegal> {
-        let now_binding =
-            self.tasks.values().find(|t| t.run == Some(run) && t.rows.iter().any(|row| row.step == step.id.0));
-        let Some(task) = now_binding.map(|t| t.id) else { return Ok(true) };
+        let Some(task) = self.task_of(run, &step.id) else { return Ok(true) };
         let Some((of_run, _)) = self.spec(run, &step.id) else { return Ok(false) };
         let steps: Vec<String> = self.tasks[&task].rows.iter().map(|row| row.step.clone()).collect();
         let rows: Vec<(String, Value)> = steps

@@ -5,7 +5,7 @@ use oust::domain::task::{Kind, Verdict};
 use oust::twin::Special;
 
 use super::{app_with, outcome, the, vote};
-use crate::support::Setup;
+use crate::support::{App, Setup};
 
 fn shadow() -> Setup {
     Setup { mode: Mode::Shadow, ..Setup::default() }
@@ -32,14 +32,20 @@ async fn shadow_sends_nothing_and_its_tasks_say_so() {
     assert_eq!(case.revoke_accepted_at, None);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_shadow_rehearsed_covers_nothing_in_enforce() {
+/// A person whose alert was rehearsed; from now on effects are sent.
+async fn rehearsed() -> (App, uuid::Uuid) {
     let mut app = app_with(shadow()).await;
     let ada = app.twin.special(Special::Ada);
     app.alert(ada, "anomalousToken").await;
     app.idle().await;
     app.setup.mode = Mode::Enforce;
     let app = app.restart(std::sync::Arc::new(oust::engine::NoHook)).await;
+    (app, ada)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_shadow_rehearsed_covers_nothing_in_enforce() {
+    let (app, ada) = rehearsed().await;
     app.approve_all().await;
     app.do_by_hand().await;
     app.idle().await;
@@ -53,12 +59,7 @@ async fn what_shadow_rehearsed_covers_nothing_in_enforce() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_that_was_rehearsed_is_a_real_one_from_its_first_effect_on() {
-    let mut app = app_with(shadow()).await;
-    let ada = app.twin.special(Special::Ada);
-    app.alert(ada, "anomalousToken").await;
-    app.idle().await;
-    app.setup.mode = Mode::Enforce;
-    let app = app.restart(std::sync::Arc::new(oust::engine::NoHook)).await;
+    let (app, ada) = rehearsed().await;
     app.alert(ada, "anomalousToken").await;
     app.idle().await;
     let case = &app.cases().await[0];

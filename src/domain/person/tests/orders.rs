@@ -9,6 +9,16 @@ use crate::domain::plan::RESET;
 use crate::domain::run::StepState;
 use crate::domain::task::{Order, Task, sample};
 
+/// Contained, everything read, and the reset approved.
+fn with_reset_approved() -> World {
+    let mut world = World::new(Mode::Enforce);
+    world.arrive(3, 10);
+    answered(&mut world);
+    let reset = world.open_tasks()[0];
+    assert!(world.approve(reset));
+    world
+}
+
 /// Everything that is called succeeds until nothing is called any more.
 fn answered(world: &mut World) {
     world.advance();
@@ -88,11 +98,7 @@ fn containment_of_a_newer_alert_is_not_joined_to_a_revoke_that_may_still_lapse()
 
 #[test]
 fn a_run_with_an_effect_in_doubt_is_neither_cancelled_nor_closed_over() {
-    let mut world = World::new(Mode::Enforce);
-    world.arrive(3, 10);
-    answered(&mut world);
-    let reset = world.open_tasks()[0];
-    assert!(world.approve(reset));
+    let mut world = with_reset_approved();
     while !matches!(world.person.runs[0].state(&StepId("reset".into())), StepState::Intended { .. }) {
         world.advance();
         world.answer(0, How::Done);
@@ -106,11 +112,7 @@ fn a_run_with_an_effect_in_doubt_is_neither_cancelled_nor_closed_over() {
 
 #[test]
 fn a_revoke_that_graph_refuses_for_good_is_settled_by_whoever_did_it_by_hand() {
-    let mut world = World::new(Mode::Enforce);
-    world.arrive(3, 10);
-    answered(&mut world);
-    let reset = world.open_tasks()[0];
-    assert!(world.approve(reset));
+    let mut world = with_reset_approved();
     while world.sent("revoke_after_reset") == 0 {
         world.advance();
         world.answer(0, How::Done);
@@ -257,11 +259,7 @@ fn one_thing_is_not_asked_for_under_two_names() {
 
 #[test]
 fn a_reset_ordered_once_more_takes_the_place_of_one_that_was_left_to_be_done_by_hand() {
-    let mut world = World::new(Mode::Enforce);
-    world.arrive(3, 10);
-    answered(&mut world);
-    let reset = world.open_tasks()[0];
-    assert!(world.approve(reset));
+    let mut world = with_reset_approved();
     world.answer(0, How::Done);
     let sent = world.calls.iter().position(|deed| matches!(deed, Deed::Effect { .. })).expect("the reset");
     world.answer(sent, How::Refuse);
@@ -280,11 +278,7 @@ fn a_reset_ordered_once_more_takes_the_place_of_one_that_was_left_to_be_done_by_
 
 #[test]
 fn a_reset_that_failed_before_it_was_sent_can_be_ordered_once_more() {
-    let mut world = World::new(Mode::Enforce);
-    world.arrive(3, 10);
-    answered(&mut world);
-    let reset = world.open_tasks()[0];
-    assert!(world.approve(reset));
+    let mut world = with_reset_approved();
     // The person cannot be read: it comes to no intent.
     world.answer(0, How::Refuse);
     assert_eq!((world.state(0, "reset"), world.sent("reset")), ("waiting", 0));
@@ -300,11 +294,7 @@ fn a_reset_that_failed_before_it_was_sent_can_be_ordered_once_more() {
 
 #[test]
 fn a_reset_by_hand_is_revoked_after_though_the_revoke_before_was_settled_by_hand() {
-    let mut world = World::new(Mode::Enforce);
-    world.arrive(3, 10);
-    answered(&mut world);
-    let reset = world.open_tasks()[0];
-    assert!(world.approve(reset));
+    let mut world = with_reset_approved();
     world.answer(0, How::Done);
     for _ in ["the reset", "the revoke after it"] {
         let at = world.calls.iter().position(|deed| matches!(deed, Deed::Effect { .. })).expect("a call");
@@ -326,11 +316,7 @@ fn a_reset_by_hand_is_revoked_after_though_the_revoke_before_was_settled_by_hand
 
 #[test]
 fn whoever_denied_the_job_by_hand_is_overruled_by_others_and_by_nobody_else() {
-    let mut world = World::new(Mode::Enforce);
-    world.arrive(3, 10);
-    answered(&mut world);
-    let reset = world.open_tasks()[0];
-    assert!(world.approve(reset));
+    let mut world = with_reset_approved();
     world.answer(0, How::Refuse);
     let by_hand = world.open_tasks()[0];
     // Something else that is asked for keeps the case open.
